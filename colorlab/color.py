@@ -140,7 +140,8 @@ def fit_gamut(L: torch.Tensor, ab: torch.Tensor) -> tuple[torch.Tensor, float]:
     """Lower chroma, at constant L* and hue, until every colour exists in sRGB; returns (ab, share touched).
 
     L: (B, 1, H, W) in [−1, 1]; ab: (B, 2, H, W). A colour within 1e-4 of [0, 1] is returned unchanged, so the
-    share is 0 for anything that was ever an sRGB picture. Bisection along the ray to grey. Chapter 01.
+    share is 0 for anything that was ever an sRGB picture. Bisection along the ray to grey; only next to pure yellow,
+    where a ray leaves the gamut and touches it again, can there be a more vivid answer than the one found. Chapter 01.
     """
     out = _outside(decode(L, ab))  # (B, 1, H, W)
     count = int(out.sum())
