@@ -1,0 +1,54 @@
+"""Where a network runs and in which precision: one object, chosen from what the machine can do. Knows only torch."""
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Device, precision and memory layout. The default, a CPU in float32, is what the chapters run in."""
+
+    device: str = "cpu"  # "cpu", "cuda", "cuda:1", "mps"
+    precision: str = "float32"  # or "bfloat16": autocast; the weights themselves stay float32
+    channels_last: bool = False  # NHWC: what bfloat16 convolutions are fast in
+
+    def __post_init__(self):
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision is 'float32' or 'bfloat16', got {self.precision!r}.")
+
+    @classmethod
+    def detect(cls) -> "Machine":
+        """The fastest this machine can do: CUDA before MPS before CPU, bfloat16 where the hardware has it."""
+        if torch.cuda.is_available():
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+            return cls("cuda", "bfloat16" if bf16 else "float32", channels_last=True)
+        if torch.backends.mps.is_available():
+            return cls("mps")
+        return cls("cpu", "bfloat16", channels_last=True) if cpu_has_bf16() else cls()
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a network to the device, in this machine's memory layout."""
+        return module.to(self.device, memory_format=torch.channels_last if self.channels_last else torch.preserve_format)
+
+    def put(self, x: torch.Tensor) -> torch.Tensor:
+        """Move a picture tensor (B, C, H, W) to the device, in this machine's memory layout."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return x.to(self.device, non_blocking=True).contiguous(memory_format=layout)
+
+    def autocast(self) -> AbstractContextManager:
+        """The context in which networks run forward."""
+        kind = self.device.split(":")[0]
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def header(self) -> dict:
+        """What a checkpoint records of the machine that it was trained on."""
+        return asdict(self) | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX); emulating it would be slower."""
+    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capable.get("avx512_bf16") or capable.get("amx_bf16"))
