@@ -192,8 +192,6 @@ class Loader:
         x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
         if not self.augment:
             x, y = (width - side) / 2, (height - side) / 2
-        picture = Image.fromarray(pixels).resize(
-            (self.size, self.size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side)
-        )
+        picture = Image.fromarray(pixels).resize((self.size, self.size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
         flip = self.augment and rng.random() < 0.5
         return np.asarray(picture)[:, ::-1] if flip else np.asarray(picture)

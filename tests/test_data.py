@@ -201,6 +201,13 @@ def test_chroma_is_scikit_images(tmp_path, rgb):
         assert len(Pictures.read(pictures.paths, 12, progress=False)) == 1
 
 
+def test_chroma_is_that_of_the_whole_picture(tmp_path):
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = (200, 30, 30)
+    pictures = Pictures.read([write(tmp_path / "a.png", stripes)], 64, progress=False)
+    assert pictures.chroma == pytest.approx([np.hypot(*rgb2lab(np.uint8([[(100, 15, 15)]]))[0, 0, 1:])], abs=0.01)
+
+
 def test_nothing_usable(tmp_path):
     (tmp_path / "a.png").write_text("no")
     for paths in ([tmp_path / "a.png"], []):
@@ -210,8 +217,8 @@ def test_nothing_usable(tmp_path):
 
 @pytest.mark.parametrize(
     ("height", "width", "kept"),
-    [(40, 20, (20, 10)), (20, 40, (10, 20)), (10, 30, (10, 30)), (9, 9, (9, 9)), (1, 1, (1, 1)), (33, 100, (10, 30)),
-     (15, 10, (15, 10)),
+    [(40, 20, (20, 10)), (20, 40, (10, 20)), (10, 30, (10, 30)), (9, 9, (9, 9)), (1, 1, (1, 1)), (33, 95, (10, 29)),
+     (95, 33, (29, 10)), (15, 10, (15, 10)),
      (1, 300, (1, 300)), (11, 3000, (10, 2727))],
 )  # fmt: skip
 def test_the_short_side_is_reduced_never_enlarged(tmp_path, height, width, kept):
@@ -276,6 +283,19 @@ def test_a_batch_is_a_pure_function_of_its_number():
     for one, other in itertools.combinations(expected, 2):
         assert not same(one, other)
     assert not any(same(Loader(pictures, batch_size=3, size=8, seed=5).batch(n), expected[n]) for n in range(6))
+
+
+def test_seed_epoch_and_picture_all_decide():
+    def crops(seed, batch, pictures):
+        return Loader(pictures, batch_size=2, size=8, seed=seed).batch(batch)[0]
+
+    alike = held(noise(40, 40), noise(40, 40))  # twice the same picture: whatever differs is the crop
+    one, other = crops(0, 0, alike)
+    assert not torch.equal(one, other)
+    for seed, epoch in ((1, 0), (0, 1)):
+        assert not torch.equal(crops(seed, epoch, alike).sum(0), one + other)
+    orders = {tuple(which(Loader(colors(8), 8, 4, seed=seed).batch(epoch))) for seed in range(3) for epoch in range(3)}
+    assert len(orders) == 9
 
 
 def test_iterating_is_batch_after_batch_from_where_it_stands():

@@ -318,7 +318,6 @@ def test_arrays(shape):
     "picture",
     [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8),
      np.zeros((1, 4, 4, 3), np.uint8), None, 3, torch.zeros(3, 4, 4), b"", Image.new("RGB", (0, 4))],
-    ids=str,
 )  # fmt: skip
 def test_what_is_no_picture(picture):
     with pytest.raises(PhotoError, match="picture"):
