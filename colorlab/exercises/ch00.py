@@ -1,0 +1,132 @@
+"""Checks of chapter 00, "am I ready?": tensors, gradients, logits, and a first measurement."""
+
+import math
+
+import numpy as np
+import torch
+
+from colorlab import color, metrics, photos
+from colorlab.exercises import exercise
+
+
+@exercise("00.1")
+def to_batch(answer) -> str | None:
+    """A batch of one picture, channels first, in [0, 1]: what every network here takes.
+
+    `answer`: a function, pixels (H, W, 3) uint8 → rgb (1, 3, H, W) float in [0, 1].
+    """
+    if not callable(answer):
+        return "Hand over the function itself, check('00.1', to_batch), not what it returned."
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    truth = torch.tensor([[[[int(v) / 255 for v in row] for row in pixels[..., c]] for c in range(3)]])
+    got = answer(pixels)
+    if got is ...:
+        return "The function still returns …: exercise 00.1 is yours to do."
+    if not isinstance(got, torch.Tensor):
+        return f"It returned {type(got).__name__}, not a tensor. torch.from_numpy(pixels) makes one."
+    if got.shape == (3, 4, 6):
+        return "The batch dimension is missing: a network takes (B, 3, H, W) even when B is 1. x[None] adds it."
+    if got.shape in ((4, 6, 3), (1, 4, 6, 3)):
+        return "The channels are still last: arrays of pixels are (H, W, 3), torch wants (3, H, W). permute(2, 0, 1) moves them."
+    if got.shape == (1, 3, 6, 4):
+        return "Height and width changed places: (H, W, 3) becomes (3, H, W) with permute(2, 0, 1), not with a transpose of all."
+    if got.shape != (1, 3, 4, 6):
+        return f"For 4 rows of 6 pixels the shape should be (1, 3, 4, 6), got {tuple(got.shape)}."
+    if not got.is_floating_point():
+        return "The values are still whole numbers: make them float, then divide by 255."
+    got = got.double()
+    if torch.allclose(got, truth.double() * 255):
+        return "The range is still 0 to 255: divide by 255. A network whose first layer sees 255 learns nothing for a while."
+    scrambled = torch.from_numpy(pixels).reshape(1, 3, 4, 6).double() / 255
+    if torch.allclose(got, scrambled, atol=1e-6):
+        return "reshape and view keep the order in memory, so every pixel's red, green and blue were torn apart: use permute."
+    if not torch.allclose(got, truth.double(), atol=1e-6):
+        return "Shape and type are right, the values are not: channel c of pixel (y, x) should be pixels[y, x, c] / 255."
+    return None
+
+
+@exercise("00.2")
+def two_backwards(answer) -> str | None:
+    """backward() adds to .grad: 6 and 6 make 12. That is why every training step begins with zero_grad().
+
+    `answer`: x.grad after (x**2).backward() was called twice at x = 3, with nothing between.
+    """
+    got = _number(answer)
+    if got is None:
+        return "A number is wanted: what x.grad holds in the end."
+    known = {
+        6.0: "6 is the gradient of one backward(). The second does not replace it, it adds to it.",
+        9.0: "9 is x² itself, the value; its gradient is 2x.",
+        18.0: "18 is x² twice, the values added; gradients add, and the gradient of x² is 2x.",
+        36.0: "36 is 6 · 6. The second backward() adds to .grad, it does not multiply.",
+        0.0: "backward() never clears .grad: only zero_grad() does, and here nobody called it.",
+    }
+    return (
+        None
+        if math.isclose(got, 12, abs_tol=1e-3)
+        else _near(got, known) or "Differentiate x² by hand; backward() adds to .grad."
+    )
+
+
+@exercise("00.3")
+def logit(answer) -> str | None:
+    """A logit of 2 is a probability of 0.881: sigmoid(2) = 1 / (1 + e⁻²).
+
+    `answer`: the probability that a discriminator's logit of 2 stands for.
+    """
+    got = _number(answer)
+    if got is None:
+        return "A number is wanted, between 0 and 1."
+    known = {
+        2.0: "A logit is not a probability: it may be any number. The sigmoid turns it into one.",
+        0.119: "That is sigmoid(−2): check the sign in 1 / (1 + e^(−x)).",
+        0.5: "One half belongs to a logit of 0, which says 'cannot tell'. A logit of 2 leans towards real.",
+        0.731: "That is the sigmoid applied twice, or sigmoid(1). Once is enough, of 2.",
+        0.964: "That is tanh(2), which runs from −1 to 1. A probability wants the sigmoid.",
+        1.0: "Clipping to [0, 1] would call every logit above 1 certain. The sigmoid never is.",
+        7.389: "e² are the odds, 7.4 to 1. The probability is odds / (1 + odds).",
+    }
+    return None if abs(got - 0.8808) < 0.002 else _near(got, known) or "Apply the sigmoid, 1 / (1 + e^(−x)), to 2."
+
+
+@exercise("00.4")
+def chroma_returned(answer) -> str | None:
+    """That is the share of the true chroma that came back: below 1 is cautious, and sepia is the extreme of caution.
+
+    `answer`: mean chroma of the coloured sample "coffee", divided by mean chroma of the original.
+    """
+    from colorlab.inference import colorize
+
+    got = _number(answer)
+    if got is None:
+        return "A number is wanted: one mean chroma divided by another."
+    sample = photos.sample("coffee")
+    ab = [color.encode(photos.load_rgb(picture)[None])[1] for picture in (colorize(sample.path), sample.path)]
+    predicted, true = (metrics.mean_chroma(x).item() for x in ab)
+    known = {
+        true / predicted: "That is the true chroma over the predicted one: turn the fraction round.",
+        predicted: "That is the chroma of the coloured picture alone: divide it by the original's.",
+        true: "That is the original's chroma alone: it belongs below the line.",
+        1.0: "Exactly 1 means that a picture was compared with itself.",
+        (
+            ab[0].mean() / ab[1].mean()
+        ).item(): "The mean of a and b is not chroma: reds and greens cancel. Chroma is √(a² + b²), pixel by pixel.",
+    }
+    return (
+        None
+        if abs(got - predicted / true) < 0.02
+        else _near(got, known) or "Take metrics.mean_chroma of both pictures' ab, and divide."
+    )
+
+
+def _number(answer) -> float | None:
+    """The answer as a float, from a number or a tensor of one; None for anything else."""
+    if isinstance(answer, torch.Tensor | np.ndarray | np.generic):
+        answer = torch.as_tensor(answer)
+        answer = answer.item() if answer.numel() == 1 else None
+    return float(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else None
+
+
+def _near(got: float, known: dict[float, str]) -> str | None:
+    """The words for the wrong answer that `got` is within 1 % of, if any."""
+    return next((words for value, words in known.items() if math.isclose(got, value, rel_tol=0.01, abs_tol=1e-3)), None)

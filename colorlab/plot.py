@@ -1,0 +1,113 @@
+"""Figures for the notebooks: pictures in rows, curves with names and units. One of two modules that know matplotlib.
+
+A figure is a `Drawing`: JPEG bytes, so that a notebook stays small, and a text that says what is to be seen, for
+those who do not see it. Nothing is kept by pyplot, so nothing is drawn twice and no figure is left behind.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from colorlab import color, metrics
+from colorlab.photos import load_rgb
+
+DPI = 100  # pixels an inch, of every figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure: a notebook shows it when it is a cell's last value."""
+
+    jpeg: bytes
+    alt: str  # what there is to see, with the numbers, in words
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"image/jpeg": self.jpeg, "text/plain": self.alt}, {"image/jpeg": {"alt": self.alt}}
+
+
+def pictures(items: Mapping[str, object], alt: str, columns: int | None = None, height: float = 2.4) -> Drawing:
+    """Pictures in rows, without axes, each with its name and mean chroma beneath. All chapters.
+
+    `items`: name → rgb (3, H, W) in [0, 1], or anything that `photos.load_rgb` reads; `alt`: what there is to see;
+    `columns`: pictures a row (default: all in one); `height`: of a row, in inches. Raises ValueError for no pictures.
+    """
+    if not items:
+        raise ValueError("pictures needs at least one picture, as a dict of name → picture.")
+    shown = {name: _tensor(x) for name, x in items.items()}
+    columns = min(columns or len(shown), len(shown))
+    rows = -(-len(shown) // columns)
+    wide = max(x.shape[2] / x.shape[1] for x in shown.values())
+    figure = Figure(figsize=(columns * height * min(wide, 2.0), rows * (height + 0.55)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    numbers = []
+    for ax, (name, x) in zip(axes, shown.items(), strict=False):
+        chroma = metrics.mean_chroma(color.encode(x[None])[1]).item()
+        ax.imshow(x.permute(1, 2, 0).numpy(), interpolation="nearest" if x.shape[1] < 100 else "antialiased")
+        ax.set_title(f"{name}\nchroma {chroma:.0f}", fontsize=9)
+        numbers.append(f"{name}: mean chroma {chroma:.0f}")
+    for ax in figure.axes:
+        ax.axis("off")
+    return _finish(figure, f"{alt} ({'; '.join(numbers)}.)")
+
+
+def triple(L: torch.Tensor, ab: torch.Tensor, true_ab: torch.Tensor, alt: str, height: float = 2.0) -> Drawing:
+    """One row for each picture of a batch, *grey · predicted · true*, with the numbers that tell them apart. All chapters.
+
+    L: (B, 1, H, W) in [−1, 1]; ab, true_ab: (B, 2, H, W).
+    """
+    fitted, _ = color.fit_gamut(L, ab)
+    scores = metrics.measure(L, ab, true_ab)
+    items: dict[str, torch.Tensor] = {}
+    columns = (metrics.grey(L), fitted, true_ab)
+    for n in range(len(L)):
+        names = (f"{n + 1}: grey", f"{n + 1}: predicted, ΔE2000 {scores['delta_e2000'][n]:.0f}", f"{n + 1}: true")
+        items |= {name: color.decode(L[n : n + 1], x[n : n + 1])[0].clamp(0, 1) for name, x in zip(names, columns, strict=True)}
+    return pictures(items, alt, columns=3, height=height)
+
+
+def curves(
+    lines: Mapping[str, Sequence[float]],
+    x_label: str,
+    y_label: str,
+    alt: str,
+    x: Sequence[float] | None = None,
+    log: bool = False,
+) -> Drawing:
+    """Curves over one pair of axes, each with its name; labels say names and units. All chapters.
+
+    `lines`: name → values; `x`: their common abscissa (default: 1, 2, 3 …). Raises ValueError for lengths that differ.
+    """
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    ax = figure.subplots()
+    for (name, values), style in zip(lines.items(), ("-", "--", "-.", ":") * len(lines), strict=False):
+        at = np.arange(1, len(values) + 1) if x is None else np.asarray(x)
+        if len(at) != len(values):
+            raise ValueError(f"{name!r} has {len(values)} values for {len(at)} places on the x axis.")
+        ax.plot(at, values, style, label=name, linewidth=1.5)
+    ax.set(xlabel=x_label, ylabel=y_label, yscale="log" if log else "linear")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=9)
+    ends = "; ".join(f"{name} ends at {values[-1]:.3g}" for name, values in lines.items() if len(values))
+    return _finish(figure, f"{alt} ({ends}.)")
+
+
+def jpeg(pixels: np.ndarray, quality: int = 88) -> bytes:
+    """An 8-bit picture (H, W, 3) as JPEG bytes, for a widget or a page."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
+    return buffer.getvalue()
+
+
+def _finish(figure: Figure, alt: str) -> Drawing:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=DPI, pil_kwargs={"quality": 85})
+    return Drawing(buffer.getvalue(), alt)
+
+
+def _tensor(x: object) -> torch.Tensor:
+    return x.detach().float().clamp(0, 1).cpu() if isinstance(x, torch.Tensor) else load_rgb(x)
