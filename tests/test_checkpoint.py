@@ -203,6 +203,7 @@ def test_every_byte_of_the_tensors_counts(small):
 @pytest.mark.parametrize(
     ("old", "new"),
     [(b'"F32","shape":[2,3]', b'"F32","shape":[3,2]'), (b'"F32"', b'"I32"'), (b'"U8"', b'"I8"'), (b'"a.bias"', b'"b.bias"'),
+     (b'"a.bias"', b'"a.base"'),
      (rb"\"step\": 7", rb"\"step\": 8"), (b"0.001", b"0.002")],
 )  # fmt: skip
 def test_the_tables_count_too(small, old, new):
@@ -269,6 +270,14 @@ def test_a_folder_and_nothing(tmp_path):
     refused(tmp_path, "is not a file")
     refused(tmp_path / "missing.safetensors", "is not a file")
     refused(tmp_path / "missing" / "last.safetensors", "is not a file")
+
+
+def test_a_file_that_may_not_be_read(small, monkeypatch):
+    def denied(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "safe_open", denied)
+    refused(small, "Permission denied")
 
 
 class Bomb:
@@ -341,7 +350,8 @@ def test_a_failed_save_leaves_what_was_there(path, monkeypatch, fails, earlier):
     assert_same(checkpoint.load(path), {"new": torch.ones(10)}, {})
 
 
-def test_the_name_is_taken_only_after_the_bytes_are_on_disk(path, monkeypatch):
+@pytest.mark.parametrize("tensors", [{"a": torch.ones(1)}, {"a": torch.ones(100_000)}], ids=["small", "large"])
+def test_the_name_is_taken_only_after_the_bytes_are_on_disk(path, monkeypatch, tensors):
     happened, fsync, replace = [], os.fsync, os.replace
 
     def seen_fsync(number):
@@ -354,7 +364,7 @@ def test_the_name_is_taken_only_after_the_bytes_are_on_disk(path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "replace", seen_replace)
-    checkpoint.save(path, tensors(), HEADER)
+    checkpoint.save(path, tensors, HEADER)
     size = path.stat().st_size
     assert happened == [("fsync", size, False), ("replace", size, False)]
 

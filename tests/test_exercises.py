@@ -60,8 +60,8 @@ def test_the_share_of_chroma_is_measured_not_remembered():
     """00.4 wants the ratio; turned round, half of it alone, or mean a and b instead of chroma are recognised."""
     from colorlab import color, colorize, metrics, photos
 
-    coffee = photos.sample("coffee")
-    ab = [color.encode(photos.load_rgb(picture)[None])[1] for picture in (colorize(coffee), coffee)]
+    flower = photos.sample("flower")
+    ab = [color.encode(photos.load_rgb(picture)[None])[1] for picture in (colorize(flower), flower)]
     mine, true = (metrics.mean_chroma(x).item() for x in ab)
     by_numpy = np.hypot(*ab[0][0].numpy()).mean() / np.hypot(*ab[1][0].numpy()).mean()
     assert exercises.check("00.4", mine / true).right

@@ -541,6 +541,13 @@ def test_random_numbers_go_on_where_they_were(tmp_path):
     assert differing(everything(whole), everything(resumed)) == []
 
 
+def test_fit_trains_a_generator_that_was_left_in_evaluation():
+    trainer = Trainer(CONFIG)
+    trainer.generator.eval()
+    trainer.fit(Batches(), progress=False)
+    assert trainer.generator.training
+
+
 def test_resume_at_step_zero_and_at_the_end(tmp_path, plain_run):
     Trainer(CONFIG, folder=tmp_path / "start").save()
     resumed = Trainer(CONFIG).resume(tmp_path / "start" / "last.safetensors")
@@ -555,8 +562,8 @@ def test_resume_at_step_zero_and_at_the_end(tmp_path, plain_run):
 
 def test_resuming_forgets_what_the_trainer_had_done_since(tmp_path, plain_run):
     trainer = fit(folder=tmp_path, steps=4)
-    trainer.path = None  # goes on without saving
-    trainer.fit([Batches().batch(n + 50) for n in range(3)], steps=3, progress=False)
+    with pytest.raises(ValueError, match="ran out"):
+        trainer.fit([Batches().batch(n + 50) for n in range(3)], progress=False)
     trainer.resume(tmp_path / "last.safetensors").fit(Batches(), progress=False)
     assert trainer.history == plain_run.history
     assert differing(everything(plain_run), everything(trainer)) == []

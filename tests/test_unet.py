@@ -97,7 +97,7 @@ def test_another_size_is_refused_and_the_multiple_named(config, down, right):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 0, 16), (1, 1, 0, 16), (1, 1, 16, 0), (1, 2, 16, 16), (1, 3, 16, 16), (16, 16), (1, 16, 16)]
+    "shape", [(1, 0, 16), (1, 1, 0, 16), (1, 1, 16, 0), (1, 2, 16, 16), (1, 3, 16, 16), (16, 16), (1, 1, 4, 4, 4), (4, 1, 16)]
 )
 def test_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"multiples of 4|shape \(B, 1, H, W\)"):

@@ -93,14 +93,14 @@ def logit(answer) -> str | None:
 def chroma_returned(answer) -> str | None:
     """That is the share of the true chroma that came back: below 1 is cautious, and sepia is the extreme of caution.
 
-    `answer`: mean chroma of the coloured sample "coffee", divided by mean chroma of the original.
+    `answer`: mean chroma of the coloured sample "flower", divided by mean chroma of the original.
     """
     from colorlab.inference import colorize
 
     got = _number(answer)
     if got is None:
         return "A number is wanted: one mean chroma divided by another."
-    sample = photos.sample("coffee")
+    sample = photos.sample("flower")
     ab = [color.encode(photos.load_rgb(picture)[None])[1] for picture in (colorize(sample.path), sample.path)]
     predicted, true = (metrics.mean_chroma(x).item() for x in ab)
     known = {

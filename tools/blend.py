@@ -1,0 +1,26 @@
+"""Blend two generators that share a beginning, weight by weight: python tools/blend.py FIRST SECOND SHARE SIZE OUT
+
+FIRST and SECOND are checkpoints, SECOND trained on from FIRST; SHARE is SECOND's part, 0 to 1; SIZE is the short side in
+pixels at which the result is to see pictures. Because the second began as the first, the networks between them work
+too (Wang et al. 2018, ESRGAN), and SHARE becomes a dial between the caution of L1 and the boldness of the adversary.
+"""
+
+import sys
+from pathlib import Path
+
+from colorlab import inference
+from colorlab.unet import UNet
+
+
+def blend(first: str, second: str, share: float, size: int, out: Path) -> None:
+    """Write (1 − share)·first + share·second; the file's name becomes the model's."""
+    a, b = (inference.load(path).generator for path in (first, second))
+    mixed, other = UNet(a.config), b.state_dict()
+    mixed.load_state_dict({name: x.lerp(other[name], share) for name, x in a.state_dict().items()})
+    inference.save_generator(out, mixed, out.stem, size, {"blend": {"first": first, "second": second, "share": share}})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 6:
+        sys.exit(__doc__)
+    blend(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
