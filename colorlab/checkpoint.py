@@ -57,7 +57,7 @@ def save(path: str | os.PathLike, tensors: dict[str, Tensor], header: dict) -> N
     text = json.dumps(header, sort_keys=True)
     data = to_bytes(tensors, {"format": FORMAT, "header": text, "sha256": _digest(tensors, text)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed run leaves, the next save takes over
     try:
         with open(temporary, "wb") as file:
             file.write(data)

@@ -17,7 +17,7 @@ import torch
 L_SCALE = 50.0  # L = L*/50 − 1 lies in [−1, 1]
 AB_SCALE = 110.0  # ab = (a*, b*)/110 lies in (−1, 1): the sRGB gamut ends at |b*| = 107.86 (blue)
 TOLERANCE = 1e-4  # how far outside [0, 1] an sRGB value may lie and still count as in gamut
-PIECE = 2**14  # pixels converted at once on a CPU, where they and all intermediate results fit the cache
+PIECE = 2**15  # pixels converted at once on a CPU, where they and all intermediate results fit the cache
 
 # Linear sRGB → XYZ for D65, six digits, and the D65 white of the 2° observer: the values scikit-image uses
 # (IEC 61966-2-1 prints four digits, which differ by up to 0.02 Lab units).

@@ -30,6 +30,8 @@ class TrainConfig:
             raise ValueError(f"adversarial is one of {', '.join(ADVERSARIAL)}, got {self.adversarial!r}.")
         if min(self.warmup_steps, self.gan_steps) < 0 or not 0 <= self.ema < 1:
             raise ValueError(f"TrainConfig needs steps >= 0 and 0 <= ema < 1, got {self}.")
+        if not all(0 <= x < float("inf") for x in (self.warmup_lr, self.generator_lr, self.discriminator_lr, self.l1_weight)):
+            raise ValueError(f"TrainConfig needs rates and l1_weight that are finite and not negative, got {self}.")
 
     @property
     def steps(self) -> int:

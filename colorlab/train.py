@@ -149,6 +149,7 @@ class Trainer:
         if hasattr(batches, "position"):
             batches.position = self.step
         self.generator.train()
+        self.discriminator.train()
         stream = iter(batches)
         bar = tqdm(total=end, initial=self.step, desc="training", disable=not progress, mininterval=1.0)
         with bar:

@@ -388,7 +388,7 @@ def test_turning_a_field_changes_the_run(name, plain_run):
 @pytest.mark.parametrize(
     "options",
     [{"adversarial": "wgan"}, {"adversarial": ""}, {"warmup_steps": -1}, {"gan_steps": -1}, {"ema": 1.0}, {"ema": -0.1},
-     {"ema": math.nan}],
+     {"ema": math.nan}, {"generator_lr": -1e-3}, {"warmup_lr": math.nan}, {"discriminator_lr": math.inf}, {"l1_weight": -1.0}],
     ids=str,
 )  # fmt: skip
 def test_a_bad_configuration_is_refused(options):
