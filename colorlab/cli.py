@@ -151,6 +151,11 @@ def _jobs(inputs: list[str], out: Path) -> tuple[list[tuple[Path, Path]], list[s
         if len(jobs) > 1:
             raise ValueError(f"{len(jobs)} pictures cannot go into one file, {out}. Give a folder.")
         jobs = [(source, out) for source, _ in jobs]
+    elif out.suffix and not os.path.exists(out) and len(paths) == 1 and os.path.isfile(paths[0]):
+        known = ", ".join(sorted(photos.SUFFIXES))
+        raise ValueError(
+            f"{out}: {out.suffix} is no format that colorlab knows ({known}). For a folder of that name, make it first."
+        )
     originals, taken = {os.path.realpath(source) for source, _ in jobs}, {}
     for source, target in jobs:
         if os.path.realpath(target) in originals:
@@ -244,6 +249,8 @@ def _keep(run: Path, options: dict[str, int]) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from colorlab import data, evaluate, inference
 
+    if os.path.isdir(options.model):
+        raise ValueError(f"{options.model} is a folder; the model comes first, as in: colorlab evaluate photo {options.model}")
     scores = evaluate.evaluate(inference.load(options.model, options.size), data.find_pictures(options.folders))
     print(evaluate.table(scores))
     return OK

@@ -25,6 +25,8 @@ _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operato
 
 
 class Requirement(NamedTuple):
+    """One line of what the package declares that it needs."""
+
     name: str  # as the package index spells it: scikit-image
     bounds: str  # ">=0.25", possibly several with commas, possibly none
     extra: str  # "" when the package itself needs it

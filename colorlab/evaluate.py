@@ -96,10 +96,11 @@ def table(scores: dict[str, dict[str, torch.Tensor]]) -> str:
             f"| {name} | {mean['psnr']:.2f} | {mean['ssim']:.3f} | {mean['delta_e2000']:.2f} "
             f"| {mean['colorfulness']:.1f} | {mean['chroma'] / truth:.2f} |"
         )
-    lines += ["", f"Over {count} pictures; the PSNR of each counts up to {CEILING} dB, which rounding to 8 bits leaves."]
+    lines += ["", f"Pictures: {count}, each its middle square at {SIZE}². PSNR counts up to {CEILING} dB, which 8 bits leave."]
+    lines += ["Mean ab and lookup were fitted to these very pictures, so that on a few of them they cannot be beaten."]
     if count < 2:  # one picture has no interval
         return "\n".join(lines)
-    lines += ["The model's gain, positive where it is better, with its 95 % paired bootstrap interval:", ""]
+    lines += ["", "The model's gain, positive where it is better, with its 95 % paired bootstrap interval:", ""]
     lines += ["| over | PSNR (dB) | ΔE2000 |", "|---|---|---|"]
     for name in CONTROLS:
         psnr = metrics.paired_bootstrap(*(scores[who]["psnr"].clamp(max=CEILING) for who in ("model", name)))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from colorlab import exif
+from colorlab import exif, pixels
 
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 SUFFIXES |= {".bmp": "BMP", ".gif": "GIF", ".ppm": "PPM"}
@@ -69,19 +69,19 @@ def read(picture: str | os.PathLike | bytes | Image.Image | np.ndarray) -> Photo
         image.load()
         turn, tags = exif.tags_of(image)
         (width, height), transparent = image.size, image.has_transparency_data
-        white, transform = _white(image), _to_srgb(image)
+        white, transform = pixels.white_of(image), pixels.to_srgb(image)
         if not width * height:
             raise PhotoError(f"{name} has no pixels: it is {width} × {height}.")
         rgb = np.empty((width, height, 3) if turn in (5, 6, 7, 8) else (height, width, 3), np.uint8)
         alpha = np.empty(rgb.shape[:2], np.uint8) if transparent else None
         for top in range(0, height, step := max(1, _STRIP_PIXELS // width)):
             strip = image.crop((0, top, width, min(top + step, height)))
-            strip = _to_8_bits(strip, white) if white else strip
+            strip = pixels.to_8_bits(strip, white) if white else strip
             if transparent:
                 strip = strip.convert("LA" if strip.mode in ("1", "L", "LA", "La") else "RGBA")
                 _stored(alpha, turn)[top : top + step] = strip.getchannel("A")
             if transform:
-                strip = ImageCms.applyTransform(strip.convert(_colours(strip.mode)), transform)
+                strip = ImageCms.applyTransform(strip.convert(pixels.colours_of(strip.mode)), transform)
             _stored(rgb, turn)[top : top + step] = strip.convert("RGB")
         return Photo(rgb, alpha, exif.pack(tags), name)
 
@@ -221,45 +221,6 @@ def _stored(upright: np.ndarray, turn: int) -> np.ndarray:
     return (upright.swapaxes(0, 1) if turn in (5, 6, 7, 8) else upright)[::rows, ::columns]
 
 
-def _white(image: Image.Image) -> int:
-    """What stands for white in a grey of more than 8 bits; 0 for any other picture."""
-    if image.mode not in ("I", "F"):
-        return 65535 if image.mode.startswith("I;16") else 0
-    values = np.asarray(image)
-    brightest = values.max(initial=0, where=np.isfinite(values))
-    return next((white for white in ((65535,) if image.mode == "I" else (1, 255, 65535)) if brightest <= white), 2**31 - 1)
-
-
-def _to_8_bits(strip: Image.Image, white: int) -> Image.Image:
-    """I;16 (of either byte order), I or F → L, or LA where one of the greys stands for transparent."""
-    values = np.asarray(strip)
-    grey = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0, neginf=0) * np.float32(255 / white)
-    small = Image.fromarray((grey + 0.5).clip(0, 255).astype(np.uint8))
-    if isinstance(transparent := strip.info.get("transparency"), int):
-        small.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return small
-
-
-def _colours(mode: str) -> str:
-    """What a profile speaks of: a mode without its depth, palette, alpha and padding."""
-    return "L" if mode in ("1", "L", "LA", "La") or mode[0] in "IF" else mode if mode == "CMYK" else "RGB"
-
-
-def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """From the embedded profile to sRGB; None without one that fits, and for one that moves no colour by more than 1."""
-    if not image.info.get("icc_profile") or image.mode == "LAB":
-        return None
-    try:
-        profile, mode = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"])), _colours(image.mode)
-        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
-        levels = np.linspace(0, 255, 9).astype(np.uint8)
-        probe = Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(27, 27, 3)).convert(mode)
-        moved = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int) - np.asarray(probe.convert("RGB"))
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None
-    return transform if abs(moved).max() > 1 else None
-
-
 def _with_alpha(image: Image.Image, alpha: np.ndarray | None, kind: str) -> Image.Image:
     if alpha is not None and kind in ("JPEG", *_PLAIN):
         return Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(alpha))
@@ -303,7 +264,7 @@ hopper | matplotlib | mpl-data/sample_data/grace_hopper.jpg | Grace Hopper, comp
 
 
 def samples() -> list[Sample]:
-    """The sample photographs of the packages that are installed, all in colour. PhotoError where none is. Chapter 02."""
+    """The sample photographs listed above, of those packages that are installed. PhotoError where none is. Chapter 02."""
     found = []
     for row in _SAMPLES.strip().splitlines():
         name, package, file, title, credit = row.split(" | ")

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from torch.nn import functional as F
 
 from colorlab import color, metrics
 from colorlab.photos import load_rgb
 
 DPI = 100  # pixels an inch, of every figure
+LONGEST = 800  # pixels; a larger picture is reduced before it is drawn, since a photograph of 12 megapixels takes 2 GB to draw
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Drawing:
 
 
 def pictures(items: Mapping[str, object], alt: str, columns: int | None = None, height: float = 2.4) -> Drawing:
-    """Pictures in rows, without axes, each with its name and mean chroma beneath. All chapters.
+    """Pictures in rows, without axes, each under its name and mean chroma. All chapters.
 
     `items`: name → rgb (3, H, W) in [0, 1], or anything that `photos.load_rgb` reads; `alt`: what there is to see;
     `columns`: pictures a row (default: all in one); `height`: of a row, in inches. Raises ValueError for no pictures.
@@ -110,4 +112,7 @@ def _finish(figure: Figure, alt: str) -> Drawing:
 
 
 def _tensor(x: object) -> torch.Tensor:
-    return x.detach().float().clamp(0, 1).cpu() if isinstance(x, torch.Tensor) else load_rgb(x)
+    """rgb (3, H, W) on the CPU, of no more pixels than a figure can show."""
+    x = x.detach().float().clamp(0, 1).cpu() if isinstance(x, torch.Tensor) else load_rgb(x)
+    step = max(x.shape[1:]) // LONGEST
+    return F.avg_pool2d(x, step) if step > 1 else x

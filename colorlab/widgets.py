@@ -39,11 +39,17 @@ class Panel:
         """The panel as a widget: a notebook shows it when it is a cell's last value."""
         moved = {
             name: ipywidgets.FloatSlider(
-                value=s.default, min=s.low, max=s.high, step=s.step, description=s.label, readout_format="g",
-                style={"description_width": "initial"}, layout={"width": "480px"},
+                value=s.default,
+                min=s.low,
+                max=s.high,
+                step=s.step,
+                description=s.label,
+                readout_format=".0f" if s.step >= 1 else ".2f",
+                style={"description_width": "initial"},
+                layout={"width": "480px"},
             )
             for name, s in self.sliders.items()
-        }  # fmt: skip
+        }
         picture = ipywidgets.Image(format="jpeg", layout={"width": "480px", "max_width": "100%"})
         picture.add_class("colorlab-picture")
 

@@ -194,6 +194,16 @@ def test_one_picture_into_a_file(colorize, here):
     assert files(here) == ["a.png", "new.jpg"]
 
 
+def test_a_misspelt_ending_is_no_folder(colorize, here):
+    draw("a.png")
+    status, out, err = colorize("a.png", "-o", "new.jepg")
+    assert (status, out) == (1, "")
+    assert "new.jepg: .jepg is no format" in err
+    assert files(here) == ["a.png"]
+    Path("new.jepg").mkdir()
+    assert colorize("a.png", "-o", "new.jepg")[0] == 0
+
+
 def test_one_picture_into_a_folder(colorize, here):
     draw("a.png")
     assert colorize("a.png", "-o", "deep/er")[0] == 0
@@ -819,12 +829,18 @@ def test_a_damaged_checkpoint_is_told_and_kept(learn, here):
 # evaluate
 
 
+def test_evaluate_without_a_model_is_told_the_order(run, here, pictures):
+    status, _, err = run("evaluate", pictures / "judge", pictures / "learn")
+    assert status == 1
+    assert "the model comes first, as in: colorlab evaluate photo" in err
+
+
 def test_evaluate_prints_its_table(run, here, model, pictures):
     status, out, err = run("evaluate", model, pictures / "judge")
     assert status == 0
     scores = evaluate.evaluate(inference.load(model), sorted((pictures / "judge").iterdir()), progress=False)
     assert out == evaluate.table(scores) + "\n"
-    for row in ("| model |", "| grey |", "| mean ab |", "| lookup |", "| truth |", "Over 3 pictures"):
+    for row in ("| model |", "| grey |", "| mean ab |", "| lookup |", "| truth |", "Pictures: 3,"):
         assert row in out
     assert "judging" in err
     assert run("evaluate", model, pictures / "judge", "--size", 16)[1] != out
@@ -834,7 +850,7 @@ def test_evaluate_several_folders_broken_ones_and_none(run, here, model, picture
     draw("more/a.png")
     status, out, err = run("evaluate", model, pictures / "learn", "more")
     assert status == 0
-    assert "Over 14 pictures" in out  # the grey one, too
+    assert "Pictures: 14," in out  # the grey one, too
     assert "broken.jpg" in err
     for words, why in {("nowhere",): "is not a folder", ("more/a.png",): "is not a folder"}.items():
         status, out, err = run("evaluate", model, *words)

@@ -212,7 +212,7 @@ def test_the_table_holds_the_means_and_the_gains():
     assert rows["truth"] == ["40.00", "40.000", "0.00", "40.0", "1.00"]
     assert rows["grey gain"] == ["+3.00 [+2.00, +4.00]", "+3.00 [+2.00, +4.00]"]  # ΔE fell by 3, which is a gain
     assert rows["lookup gain"] == ["-2.50 [-4.00, -1.00]", "-2.50 [-4.00, -1.00]"]
-    assert "Over 2 pictures" in evaluate.table(scores)
+    assert "Pictures: 2," in evaluate.table(scores)
 
 
 def test_the_intervals_are_the_paired_bootstraps(scores):

@@ -28,15 +28,21 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (lambda p: torch.from_numpy(p).permute(2, 0, 1)[None].float(), "divide by 255"),
         (lambda p: torch.from_numpy(p).permute(2, 0, 1)[None], "whole numbers"),
         (lambda p: torch.from_numpy(p).permute(2, 1, 0)[None].float() / 255, "changed places"),
-        (lambda p: torch.from_numpy(p).permute(2, 0, 1)[None].float() / 256, "values are not"),
+        (lambda p: torch.from_numpy(p).permute(2, 0, 1)[None].float() / 256, "Divide by 255"),
+        (lambda p: torch.from_numpy(p).permute(2, 0, 1)[None].float() / 127.5 - 1, "−1 to 1"),
+        (lambda p: torch.from_numpy(p).permute(2, 0, 1)[None].half() / 255, "Half precision"),
+        (lambda p: torch.from_numpy(p).reshape(1, 3, 4, 6).float(), "torn apart"),
+        (lambda p: torch.from_numpy(p).permute(2, 0, 1)[None].float().flip(1) / 255, "values are not"),
+        (lambda p: None, "`return` missing"),
         (lambda p: p, "not a tensor"),
         (lambda p: torch.zeros(2, 2), "shape should be"),
         (lambda p: 1 / 0, "ZeroDivisionError"),
         (torch.zeros(1, 3, 4, 6), "function itself"),
     ],
-    "00.2": [(6, "adds"), (9, "value"), (36, "multiply"), (18, "values added"), (0, "zero_grad"), (7, "by hand"),
+    "00.2": [(6, "adds"), (9, "value"), (36, "multiply"), (18, "values added"), (0, "never clears"), (7, "by hand"),
              ("twelve", "number")],
-    "00.3": [(2, "not a probability"), (0.119, "sign"), (0.5, "cannot tell"), (0.731, "twice"), (0.964, "tanh"), (1, "Clipping"),
+    "00.3": [(2, "not a probability"), (0.119, "sign"), (0.5, "cannot tell"), (0.731, "sigmoid(1)"), (0.707, "twice"),
+             (88.08, "percent"), (0.964, "tanh"), (1, "Clipping"),
              (7.389, "odds"), (0.3, "Apply"), (None, "number")],
 }  # fmt: skip
 
@@ -66,7 +72,15 @@ def test_the_share_of_chroma_is_measured_not_remembered():
     by_numpy = np.hypot(*ab[0][0].numpy()).mean() / np.hypot(*ab[1][0].numpy()).mean()
     assert exercises.check("00.4", mine / true).right
     assert exercises.check("00.4", by_numpy).right
-    wrong = {true / mine: "turn the fraction", mine: "alone", true: "below the line", 1.0: "with itself", "much": "number"}
+    wrong = {
+        100 * mine / true: "percent",
+        1 - mine / true: "lost",
+        true / mine: "turn the fraction",
+        mine: "alone",
+        true: "below the line",
+        1.0: "with itself",
+        "much": "number",
+    }
     for answer, word in wrong.items():
         verdict = exercises.check("00.4", answer)
         assert not verdict.right

@@ -22,6 +22,8 @@ def to_batch(answer) -> str | None:
     got = answer(pixels)
     if got is ...:
         return "The function still returns …: exercise 00.1 is yours to do."
+    if got is None:
+        return "It returned nothing: is `return` missing?"
     if not isinstance(got, torch.Tensor):
         return f"It returned {type(got).__name__}, not a tensor. torch.from_numpy(pixels) makes one."
     if got.shape == (3, 4, 6):
@@ -35,11 +37,17 @@ def to_batch(answer) -> str | None:
     if not got.is_floating_point():
         return "The values are still whole numbers: make them float, then divide by 255."
     got = got.double()
+    scrambled = torch.from_numpy(pixels).reshape(1, 3, 4, 6).double() / 255
+    if any(torch.allclose(got, scrambled * scale, atol=1e-3) for scale in (1, 255)):
+        return "reshape and view keep the order in memory, so every pixel's red, green and blue were torn apart: use permute."
     if torch.allclose(got, truth.double() * 255):
         return "The range is still 0 to 255: divide by 255. A network whose first layer sees 255 learns nothing for a while."
-    scrambled = torch.from_numpy(pixels).reshape(1, 3, 4, 6).double() / 255
-    if torch.allclose(got, scrambled, atol=1e-6):
-        return "reshape and view keep the order in memory, so every pixel's red, green and blue were torn apart: use permute."
+    if torch.allclose(got, truth.double() * 2 - 1, atol=1e-3):
+        return "The range is −1 to 1, which the networks want of L; an rgb picture is 0 to 1 here."
+    if torch.allclose(got, truth.double() * 255 / 256, atol=1e-6):
+        return "Divide by 255: with 256, white never reaches 1."
+    if torch.allclose(got, truth.double(), atol=1e-3) and not torch.allclose(got, truth.double(), atol=1e-6):
+        return "Half precision is too coarse for colours: make it .float() before you divide."
     if not torch.allclose(got, truth.double(), atol=1e-6):
         return "Shape and type are right, the values are not: channel c of pixel (y, x) should be pixels[y, x, c] / 255."
     return None
@@ -53,13 +61,13 @@ def two_backwards(answer) -> str | None:
     """
     got = _number(answer)
     if got is None:
-        return "A number is wanted: what x.grad holds in the end."
+        return "A number is wanted, without quotes or brackets: what x.grad holds in the end."
     known = {
         6.0: "6 is the gradient of one backward(). The second does not replace it, it adds to it.",
         9.0: "9 is x² itself, the value; its gradient is 2x.",
         18.0: "18 is x² twice, the values added; gradients add, and the gradient of x² is 2x.",
         36.0: "36 is 6 · 6. The second backward() adds to .grad, it does not multiply.",
-        0.0: "backward() never clears .grad: only zero_grad() does, and here nobody called it.",
+        0.0: "backward() never clears .grad, and here nobody did.",
     }
     return (
         None
@@ -81,7 +89,9 @@ def logit(answer) -> str | None:
         2.0: "A logit is not a probability: it may be any number. The sigmoid turns it into one.",
         0.119: "That is sigmoid(−2): check the sign in 1 / (1 + e^(−x)).",
         0.5: "One half belongs to a logit of 0, which says 'cannot tell'. A logit of 2 leans towards real.",
-        0.731: "That is the sigmoid applied twice, or sigmoid(1). Once is enough, of 2.",
+        0.731: "That is sigmoid(1). The logit is 2.",
+        0.707: "That is the sigmoid applied twice. Once is enough.",
+        88.08: "That is in percent: divide by 100.",
         0.964: "That is tanh(2), which runs from −1 to 1. A probability wants the sigmoid.",
         1.0: "Clipping to [0, 1] would call every logit above 1 certain. The sigmoid never is.",
         7.389: "e² are the odds, 7.4 to 1. The probability is odds / (1 + odds).",
@@ -107,6 +117,8 @@ def chroma_returned(answer) -> str | None:
         true / predicted: "That is the true chroma over the predicted one: turn the fraction round.",
         predicted: "That is the chroma of the coloured picture alone: divide it by the original's.",
         true: "That is the original's chroma alone: it belongs below the line.",
+        100 * predicted / true: "That is in percent: divide by 100.",
+        1 - predicted / true: "That is the share that was lost, not the share that came back.",
         1.0: "Exactly 1 means that a picture was compared with itself.",
         (
             ab[0].mean() / ab[1].mean()
