@@ -43,7 +43,9 @@ class Checkpoint:
         try:
             module.load_state_dict(self.section(name))
         except RuntimeError as error:
-            raise CheckpointError(f"{self.path}: {name!r} does not fit this {type(module).__name__}: {error}") from None
+            raise CheckpointError(
+                f"{self.path}: {name!r} does not fit this {type(module).__name__}: {str(error)[:300]} …"
+            ) from None
 
 
 def save(path: str | os.PathLike, tensors: dict[str, Tensor], header: dict) -> None:

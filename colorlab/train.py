@@ -242,7 +242,10 @@ class Trainer:
         mine, theirs = dataclasses.asdict(self.config), saved.header["config"]
         differing = [f"{name}: {theirs.get(name)} there, {mine[name]} here" for name in mine if mine[name] != theirs.get(name)]
         if differing:
-            raise ValueError(f"{saved.path} belongs to a run of another configuration ({'; '.join(differing)}).")
+            raise ValueError(
+                f"{saved.path} belongs to a run of another configuration ({'; '.join(differing)}). "
+                "Give that one, or begin a new run with its weights: start_from."
+            )
         for name, module in self._modules().items():
             saved.restore(name, module)
         for name, optimizer in zip(("optimizer_g", "optimizer_d"), self.optimizers, strict=True):
@@ -261,7 +264,7 @@ class Trainer:
             for mine in (self.generator, self.ema.module):
                 mine.load_state_dict(generator.state_dict())
         except RuntimeError as error:
-            raise ValueError(f"These weights do not fit this run's generator: {error}") from None
+            raise ValueError(f"These weights do not fit this run's generator: {str(error)[:300]} …") from None
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "ema": self.ema.module, "discriminator": self.discriminator}
