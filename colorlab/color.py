@@ -30,7 +30,8 @@ _WHITE = (0.95047, 1.0, 1.08883)
 _DELTA = 6 / 29  # CIE 15: where L*'s cube root gives way to a straight line
 
 
-def _check(name: str, x: torch.Tensor, channels: int) -> None:
+def check(name: str, x: torch.Tensor, channels: int) -> None:
+    """Raise ValueError unless x is a float32 or float64 tensor of shape (B, channels, H, W)."""
     if not isinstance(x, torch.Tensor) or x.ndim != 4 or x.shape[1] != channels or x.dtype not in (torch.float32, torch.float64):
         got = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
         raise ValueError(
@@ -83,7 +84,7 @@ def rgb_to_lab(rgb: torch.Tensor) -> torch.Tensor:
 
     Raises ValueError for another shape or dtype. Source: CIE 15:2004, D65, 2° observer. Chapter 01.
     """
-    _check("rgb", rgb, 3)
+    check("rgb", rgb, 3)
     return _in_pieces(_rgb_to_lab, rgb)
 
 
@@ -99,7 +100,7 @@ def lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
 
     Raises ValueError for another shape or dtype. The inverse of `rgb_to_lab`. Chapter 01.
     """
-    _check("lab", lab, 3)
+    check("lab", lab, 3)
     return _in_pieces(_lab_to_rgb, lab)
 
 
@@ -113,14 +114,14 @@ def _lab_to_rgb(lab: torch.Tensor) -> torch.Tensor:
 
 def lab_to_code(lab: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """CIE L*a*b* (B, 3, H, W) → what the networks see: L (B, 1, H, W) in [−1, 1], ab (B, 2, H, W) in (−1, 1)."""
-    _check("lab", lab, 3)
+    check("lab", lab, 3)
     return lab[:, :1] / L_SCALE - 1, lab[:, 1:] / AB_SCALE
 
 
 def code_to_lab(L: torch.Tensor, ab: torch.Tensor) -> torch.Tensor:
     """What the networks see, L (B, 1, H, W) and ab (B, 2, H, W) → CIE L*a*b* (B, 3, H, W). Raises ValueError."""
-    _check("L", L, 1)
-    _check("ab", ab, 2)
+    check("L", L, 1)
+    check("ab", ab, 2)
     if L.shape[0] != ab.shape[0] or L.shape[2:] != ab.shape[2:]:
         raise ValueError(f"L and ab must have the same batch and picture size, got {tuple(L.shape)} and {tuple(ab.shape)}.")
     return torch.cat([(L + 1) * L_SCALE, ab * AB_SCALE], dim=1)

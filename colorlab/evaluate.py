@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from colorlab import color, metrics, photos
+from colorlab import color, intervals, metrics, photos
 from colorlab.data import Loader, Pictures
 from colorlab.inference import LARGEST, Colorizer, save_generator, to_pixels, to_tensor
 from colorlab.train import Trainer
@@ -103,11 +103,11 @@ def table(scores: dict[str, dict[str, torch.Tensor]]) -> str:
     lines += ["", "The model's gain, positive where it is better, with its 95 % paired bootstrap interval:", ""]
     lines += ["| over | PSNR (dB) | ΔE2000 |", "|---|---|---|"]
     for name in CONTROLS:
-        psnr = metrics.paired_bootstrap(*(scores[who]["psnr"].clamp(max=CEILING) for who in ("model", name)))
-        delta = metrics.paired_bootstrap(*(scores[who]["delta_e2000"] for who in (name, "model")))  # less is better
+        psnr = intervals.paired_bootstrap(*(scores[who]["psnr"].clamp(max=CEILING) for who in ("model", name)))
+        delta = intervals.paired_bootstrap(*(scores[who]["delta_e2000"] for who in (name, "model")))  # less is better
         lines.append(f"| {name} | {_interval(psnr)} | {_interval(delta)} |")
     return "\n".join(lines)
 
 
-def _interval(x: metrics.Interval) -> str:
+def _interval(x: intervals.Interval) -> str:
     return f"{x.mean:+.2f} [{x.low:+.2f}, {x.high:+.2f}]"

@@ -1,8 +1,8 @@
-"""How good is a colourised picture? Scores for each picture, controls that a network must beat, and intervals.
+"""How good is a colourised picture? Scores for each picture, and the controls that a network must beat.
 
 Knows only torch and `colorlab.color`: no network, no file, no data set. A score is one number for each picture,
-shape (B,), because an interval needs the pictures apart. Scores and ΔE are differentiable, with finite gradients
-at equal colours, greys, black and white (PSNR of equal pictures alone is infinite).
+shape (B,), because an interval (`colorlab.intervals`) needs the pictures apart. Scores and ΔE are differentiable, with
+finite gradients at equal colours, greys, black and white (PSNR of equal pictures alone is infinite).
 
 A control stands where a generator stands, `L -> ab`: `grey`, `MeanAb.fit(batches)`, `Lookup.fit(batches)`. The
 truth is a control too: measure(L, ab, ab); and `shuffled(ab)` is other pictures' truth.
@@ -18,7 +18,6 @@ truth is a control too: measure(L, ab, ab); and `shuffled(ab)` is other pictures
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 
@@ -32,7 +31,7 @@ _TURN = 2 * math.pi
 
 
 def _check(name: str, x: torch.Tensor, channels: int) -> None:
-    color._check(name, x, channels)
+    color.check(name, x, channels)
     if not x.numel():
         raise ValueError(f"{name} must hold at least one picture of at least one pixel, got shape {tuple(x.shape)}.")
 
@@ -183,7 +182,7 @@ def measure(L: torch.Tensor, ab: torch.Tensor, true_ab: torch.Tensor) -> dict[st
 
 def grey(L: torch.Tensor) -> torch.Tensor:
     """The control that does nothing: ab = 0, (B, 2, H, W), for L (B, 1, H, W). Raises ValueError. Chapter 03."""
-    color._check("L", L, 1)
+    color.check("L", L, 1)
     return torch.cat([torch.zeros_like(L)] * 2, dim=1)
 
 
@@ -217,7 +216,7 @@ class Lookup:
 
     def __call__(self, L: torch.Tensor) -> torch.Tensor:
         """Predict ab (B, 2, H, W) from L (B, 1, H, W) in [−1, 1]; raises ValueError for another shape or dtype."""
-        color._check("L", L, 1)
+        color.check("L", L, 1)
         return self.table.to(L)[self._level(L)[:, 0]].movedim(-1, 1).contiguous()
 
 
@@ -233,59 +232,7 @@ def shuffled(ab: torch.Tensor) -> torch.Tensor:
     Taken together the colours are exactly the truth's, which a score of the whole set cannot tell apart. Raises ValueError
     for fewer than two pictures.
     """
-    color._check("ab", ab, 2)
+    color.check("ab", ab, 2)
     if len(ab) < 2:
         raise ValueError(f"shuffled needs at least two pictures to swap, got shape {tuple(ab.shape)}. Use a larger batch.")
     return ab.roll(1, dims=0)
-
-
-class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval, in the score's own unit."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def bootstrap(scores: torch.Tensor, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95) -> Interval:
-    """The mean of scores, (n,), and the interval it would keep to if other pictures of the same kind were drawn.
-
-    Pictures are drawn again with replacement, `resamples` times; low and high are percentiles of the means. It says
-    nothing about another training run. Same seed: same numbers. Raises ValueError for fewer than two scores, or any
-    that is not finite. Source: Efron 1979. Chapter 10.
-    """
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 1 or len(scores) < 2:
-        raise ValueError(f"scores must be a tensor of shape (n,), one for each of at least two pictures, got {_got(scores)}.")
-    if bad := int((~scores.isfinite()).sum()):
-        raise ValueError(f"{bad} of {len(scores)} scores are not finite. Equal pictures have infinite PSNR: use another score.")
-    if resamples < 1 or not 0 < confidence < 1:
-        raise ValueError(f"need resamples of at least 1 and a confidence in (0, 1), got {resamples} and {confidence}.")
-    values = scores.detach().cpu().double()
-    generator = torch.Generator().manual_seed(seed)
-    n, means = len(values), []
-    rows = max(1, 1_000_000 // n)  # at a time: about 16 MB, however many pictures
-    for start in range(0, resamples, rows):
-        drawn = torch.randint(n, (min(rows, resamples - start), n), generator=generator)  # which pictures, (rows, n)
-        means.append(values[drawn].mean(1))
-    low, high = (torch.cat(means).quantile((1 + side * confidence) / 2).item() for side in (-1, 1))
-    return Interval(values.mean().item(), low, high)
-
-
-def paired_bootstrap(
-    a: torch.Tensor, b: torch.Tensor, resamples: int = 10_000, seed: int = 0, confidence: float = 0.95
-) -> Interval:
-    """The mean of a − b, both (n,), scores of the same pictures in the same order, and its interval; see `bootstrap`.
-
-    An interval without 0 says that the two methods differ, and by how much. Raises ValueError as `bootstrap` does. Chapter 10.
-
-    >>> easy_to_hard = torch.arange(100.0)                       # pictures differ far more than methods do
-    >>> paired_bootstrap(easy_to_hard + 1, easy_to_hard)
-    Interval(mean=1.0, low=1.0, high=1.0)
-    """
-    if getattr(a, "shape", None) != getattr(b, "shape", ()):
-        raise ValueError(f"a and b must be scores of the same pictures, each of shape (n,), got {_got(a)} and {_got(b)}.")
-    return bootstrap(a - b, resamples, seed, confidence)
-
-
-def _got(x: object) -> str:
-    return f"shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__

@@ -37,9 +37,6 @@ _WRITE = {  # how each format is written; no GIF, which holds 256 colours
 _PLAIN = ("BMP", "PPM")  # formats without alpha and metadata, as we write them
 _STRIP_PIXELS = 2**20  # converted at once, so that a picture is in memory twice at most: Pillow's and ours
 
-# EXIF orientation → which way the rows and the columns are stored; from 5 on, rows are columns.
-_FLIPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}
-
 
 class PhotoError(ValueError):
     """A picture that cannot be read or written: names the file, what is wrong, and how to mend it."""
@@ -79,10 +76,10 @@ def read(picture: str | os.PathLike | bytes | Image.Image | np.ndarray) -> Photo
             strip = pixels.to_8_bits(strip, white) if white else strip
             if transparent:
                 strip = strip.convert("LA" if strip.mode in ("1", "L", "LA", "La") else "RGBA")
-                _stored(alpha, turn)[top : top + step] = strip.getchannel("A")
+                pixels.stored(alpha, turn)[top : top + step] = strip.getchannel("A")
             if transform:
                 strip = ImageCms.applyTransform(strip.convert(pixels.colours_of(strip.mode)), transform)
-            _stored(rgb, turn)[top : top + step] = strip.convert("RGB")
+            pixels.stored(rgb, turn)[top : top + step] = strip.convert("RGB")
         return Photo(rgb, alpha, exif.pack(tags), name)
 
 
@@ -213,12 +210,6 @@ def _from_array(array: np.ndarray) -> Photo:
         raise PhotoError(f"The picture must be uint8 of shape {shapes}, got {array.dtype} {array.shape}. Scale [0, 1] by 255.")
     rgb = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2) if channels == 1 else array[..., :3]
     return Photo(np.require(rgb, requirements="CW"), np.ascontiguousarray(array[..., 3]) if channels == 4 else None)
-
-
-def _stored(upright: np.ndarray, turn: int) -> np.ndarray:
-    """The view of an upright array, (H, W, …), whose rows and columns are those of the file with that orientation."""
-    rows, columns = _FLIPS.get(turn, (1, 1))
-    return (upright.swapaxes(0, 1) if turn in (5, 6, 7, 8) else upright)[::rows, ::columns]
 
 
 def _with_alpha(image: Image.Image, alpha: np.ndarray | None, kind: str) -> Image.Image:

@@ -5,6 +5,15 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
+# EXIF orientation → which way the rows and the columns are stored; from 5 on, rows are columns.
+_FLIPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (-1, 1), 7: (-1, -1), 8: (1, -1)}
+
+
+def stored(upright: np.ndarray, turn: int) -> np.ndarray:
+    """The view of an upright array, (H, W, …), whose rows and columns are those of the file with that orientation."""
+    rows, columns = _FLIPS.get(turn, (1, 1))
+    return (upright.swapaxes(0, 1) if turn in (5, 6, 7, 8) else upright)[::rows, ::columns]
+
 
 def white_of(image: Image.Image) -> int:
     """What stands for white in a grey of more than 8 bits; 0 for any other picture."""

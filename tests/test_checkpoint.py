@@ -66,7 +66,7 @@ def small(path) -> Path:
     return path
 
 
-def refused(path, match=None) -> None:
+def assert_refused(path, match=None) -> None:
     with pytest.raises(CheckpointError, match=match) as caught:
         checkpoint.load(path)
     assert str(path) in str(caught.value)
@@ -167,9 +167,9 @@ def test_cut_short_anywhere(small):
     whole = small.read_bytes()
     for length in range(len(whole)):
         small.write_bytes(whole[:length])
-        refused(small)
+        assert_refused(small)
     small.write_bytes(whole + b"\0")
-    refused(small)
+    assert_refused(small)
 
 
 def test_altered_anywhere(path):
@@ -197,7 +197,7 @@ def test_every_byte_of_the_tensors_counts(small):
     start = 8 + int.from_bytes(whole[:8], "little")
     for at in range(start, len(whole)):
         small.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        refused(small, "altered since it was written")
+        assert_refused(small, "altered since it was written")
 
 
 @pytest.mark.parametrize(
@@ -211,13 +211,13 @@ def test_the_tables_count_too(small, old, new):
     assert whole.count(old) == 1
     changed = whole.replace(old, new)
     small.write_bytes(struct.pack("<Q", int.from_bytes(whole[:8], "little") + len(new) - len(old)) + changed[8:])
-    refused(small, "altered since it was written")
+    assert_refused(small, "altered since it was written")
 
 
 @pytest.mark.parametrize("length", [0, 1, 2**31, 2**40, 2**63, 2**64 - 1])
 def test_a_table_of_impossible_length(small, length):
     small.write_bytes(struct.pack("<Q", length) + small.read_bytes()[8:])
-    refused(small)
+    assert_refused(small)
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,14 @@ def test_a_table_of_impossible_length(small, length):
 def test_foreign_bytes(tmp_path, data):
     path = tmp_path / "foreign.safetensors"
     path.write_bytes(data)
-    refused(path)
+    assert_refused(path)
 
 
 @pytest.mark.parametrize("meta", [None, {"format": "pt"}, {"format": "colorlab-2"}, {"header": "{}"}], ids=str)
 def test_another_projects_safetensors(tmp_path, meta):
     path = tmp_path / "theirs.safetensors"
     safetensors.torch.save_file({"weight": torch.ones(2)}, path, meta)
-    refused(path, r"not a checkpoint of colorlab's \(colorlab-1\)")
+    assert_refused(path, r"not a checkpoint of colorlab's \(colorlab-1\)")
 
 
 @pytest.mark.parametrize(
@@ -247,13 +247,13 @@ def test_a_header_that_is_no_json_object(tmp_path, text):
     path, held = tmp_path / "odd.safetensors", {"a": torch.ones(2)}
     meta = {"format": checkpoint.FORMAT, "sha256": checkpoint._digest(held, text or "")}
     safetensors.torch.save_file(held, path, meta if text is None else meta | {"header": text})
-    refused(path, "a header that is no")
+    assert_refused(path, "a header that is no")
 
 
 def test_no_digest(tmp_path):
     path = tmp_path / "odd.safetensors"
     safetensors.torch.save_file({"a": torch.ones(2)}, path, {"format": checkpoint.FORMAT, "header": "{}"})
-    refused(path, "digest")
+    assert_refused(path, "digest")
 
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E8M0", "F4", "F6_E2M3", "C64", "U16", "U64", "I8", "BOOL", "F99", ""])
@@ -263,13 +263,13 @@ def test_kinds_of_numbers_that_nobody_asked_for(tmp_path, dtype):
              "a": {"dtype": dtype, "shape": [int(24 / size)], "data_offsets": [0, 24]}}  # fmt: skip
     text = json.dumps(table).encode()
     (tmp_path / "a").write_bytes(struct.pack("<Q", len(text)) + text + bytes(24))
-    refused(tmp_path / "a")
+    assert_refused(tmp_path / "a")
 
 
 def test_a_folder_and_nothing(tmp_path):
-    refused(tmp_path, "is not a file")
-    refused(tmp_path / "missing.safetensors", "is not a file")
-    refused(tmp_path / "missing" / "last.safetensors", "is not a file")
+    assert_refused(tmp_path, "is not a file")
+    assert_refused(tmp_path / "missing.safetensors", "is not a file")
+    assert_refused(tmp_path / "missing" / "last.safetensors", "is not a file")
 
 
 def test_a_file_that_may_not_be_read(small, monkeypatch):
@@ -277,7 +277,7 @@ def test_a_file_that_may_not_be_read(small, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(checkpoint, "safe_open", denied)
-    refused(small, "Permission denied")
+    assert_refused(small, "Permission denied")
 
 
 class Bomb:
@@ -298,7 +298,7 @@ def test_nothing_is_ever_unpickled(tmp_path):
     torch.save({"state": Bomb(mark)}, legacy, _use_new_zipfile_serialization=False)
     for data in (pickle.dumps(Bomb(mark)), zipped.getvalue(), legacy.getvalue()):
         path.write_bytes(data)
-        refused(path)
+        assert_refused(path)
         assert not mark.exists()
     pickle.loads(pickle.dumps(Bomb(mark)))
     assert mark.exists()  # it would have

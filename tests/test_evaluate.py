@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from colorlab import checkpoint, color, evaluate, inference, metrics, photos
+from colorlab import checkpoint, color, evaluate, inference, intervals, metrics, photos
 from colorlab.inference import Colorizer
 from colorlab.metrics import grey, measure
 from colorlab.patchgan import PatchGANConfig
@@ -220,7 +220,7 @@ def test_the_intervals_are_the_paired_bootstraps(scores):
     for name in evaluate.CONTROLS:
         for cell, key, sign in zip(rows[f"{name} gain"], ("psnr", "delta_e2000"), (1, -1), strict=True):
             got = [float(x) for x in re.findall(r"[+-]\d+\.\d\d", cell)]
-            mean, low, high = metrics.paired_bootstrap(scores["model"][key], scores[name][key])
+            mean, low, high = intervals.paired_bootstrap(scores["model"][key], scores[name][key])
             assert got == pytest.approx([mean, low, high] if sign > 0 else [-mean, -high, -low], abs=0.006)
 
 

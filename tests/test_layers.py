@@ -17,7 +17,7 @@ import colorlab
 ROOT = Path(colorlab.__file__).parent
 LAYERS = [
     {"color"},
-    {"exif", "pixels", "metrics", "unet", "patchgan", "losses", "machine"},
+    {"exif", "pixels", "metrics", "intervals", "unet", "patchgan", "losses", "machine"},
     {"world", "photos", "data", "download", "checkpoint", "config"},
     {"train", "diagnose"},
     {"inference", "postprocess", "learner"},

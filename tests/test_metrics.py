@@ -11,7 +11,7 @@ import skimage.color
 import skimage.metrics
 import torch
 
-from colorlab import color, metrics
+from colorlab import color, intervals, metrics
 
 # Sharma, Wu, Dalal 2005, table 1: L*1, a*1, b*1, L*2, a*2, b*2, ΔE2000.
 SHARMA = """
@@ -381,7 +381,7 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
         covered = 0
         for repeat in range(200):
             scores = torch.empty(50).exponential_(generator=torch.Generator().manual_seed(repeat))  # skewed, of mean 1
-            mean, low, high = metrics.bootstrap(scores, resamples=1000, seed=repeat, confidence=confidence)
+            mean, low, high = intervals.bootstrap(scores, resamples=1000, seed=repeat, confidence=confidence)
             assert low < mean < high
             covered += low < 1 < high
         assert lowest <= covered / 200 <= highest
@@ -389,7 +389,7 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
 
 def test_the_interval_is_that_of_scipy():
     scores = torch.empty(80, dtype=torch.float64).exponential_(generator=torch.Generator().manual_seed(0))
-    got = metrics.bootstrap(scores)
+    got = intervals.bootstrap(scores)
     scipys = scipy.stats.bootstrap(
         (scores.numpy(),), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
@@ -401,32 +401,32 @@ def test_the_interval_is_that_of_scipy():
 
 def test_two_scores_have_three_possible_means():
     scores = torch.tensor([0.0, 1.0])  # means 0, ½, 1 with probabilities ¼, ½, ¼
-    assert metrics.bootstrap(scores) == (0.5, 0.0, 1.0)
-    assert metrics.bootstrap(scores, confidence=0.4) == (0.5, 0.5, 0.5)
+    assert intervals.bootstrap(scores) == (0.5, 0.0, 1.0)
+    assert intervals.bootstrap(scores, confidence=0.4) == (0.5, 0.5, 0.5)
 
 
 def test_pairing_matters():
     generator = torch.Generator().manual_seed(0)
     difficulty = 10 * torch.randn(100, generator=generator)
     a, b = (difficulty + torch.randn(100, generator=generator) + better for better in (1.0, 0.0))
-    paired = metrics.paired_bootstrap(a, b)
-    unpaired = metrics.paired_bootstrap(a, b[torch.randperm(100, generator=generator)])
+    paired = intervals.paired_bootstrap(a, b)
+    unpaired = intervals.paired_bootstrap(a, b[torch.randperm(100, generator=generator)])
     assert paired.mean == pytest.approx((a - b).mean().item(), abs=1e-5)
     assert paired.low > 0  # the difference is seen,
     assert unpaired.low < 0 < unpaired.high  # and is lost among easy and hard pictures when pairs are mixed up
     assert paired.high - paired.low < 0.2 * (unpaired.high - unpaired.low)
-    assert metrics.paired_bootstrap(b, a).mean == pytest.approx(-paired.mean)
+    assert intervals.paired_bootstrap(b, a).mean == pytest.approx(-paired.mean)
 
 
 def test_the_same_seed_gives_the_same_numbers():
     scores = torch.rand(30, generator=torch.Generator().manual_seed(0))
     before = torch.random.get_rng_state()
-    first = metrics.bootstrap(scores)
-    assert metrics.bootstrap(scores) == first
-    assert metrics.bootstrap(scores, seed=1) != first
-    assert metrics.paired_bootstrap(scores, torch.zeros(30)) == first
+    first = intervals.bootstrap(scores)
+    assert intervals.bootstrap(scores) == first
+    assert intervals.bootstrap(scores, seed=1) != first
+    assert intervals.paired_bootstrap(scores, torch.zeros(30)) == first
     dials = {"resamples": 500, "seed": 3, "confidence": 0.8}
-    assert metrics.paired_bootstrap(scores, torch.zeros(30), **dials) == metrics.bootstrap(scores, **dials) != first
+    assert intervals.paired_bootstrap(scores, torch.zeros(30), **dials) == intervals.bootstrap(scores, **dials) != first
     assert torch.equal(torch.random.get_rng_state(), before)  # nobody else's random numbers are used up
 
 
@@ -435,7 +435,7 @@ def test_memory_stays_small_with_many_pictures(monkeypatch):
     randint = torch.randint
     monkeypatch.setattr(torch, "randint", lambda n, shape, **given: drawn.append(shape) or randint(n, shape, **given))
     scores = torch.rand(10_000, generator=torch.Generator().manual_seed(0))
-    got = metrics.bootstrap(scores, resamples=250)
+    got = intervals.bootstrap(scores, resamples=250)
     assert drawn == [(100, 10_000), (100, 10_000), (50, 10_000)]
     assert got.high - got.low == pytest.approx(2 * 1.96 * 0.2887 / 100, rel=0.25)  # σ of a uniform, by √n
 
@@ -485,18 +485,18 @@ def test_measure_says_which_of_its_three_does_not_match():
 @pytest.mark.parametrize("bad", [torch.rand(5, 1), torch.rand(1), torch.tensor(0.5), [0.1, 0.2], np.ones(3)])
 def test_bootstrap_wants_a_score_for_each_picture(bad):
     with pytest.raises(ValueError, match=r"scores must be a tensor of shape \(n,\).*at least two pictures, got"):
-        metrics.bootstrap(bad)
+        intervals.bootstrap(bad)
 
 
 def test_bootstrap_refuses_what_has_no_interval():
     with pytest.raises(ValueError, match="2 of 3 scores are not finite.*PSNR"):
-        metrics.bootstrap(torch.tensor([1.0, math.inf, math.nan]))
+        intervals.bootstrap(torch.tensor([1.0, math.inf, math.nan]))
     for dial in ({"confidence": 95}, {"confidence": 0.0}, {"resamples": 0}):
         with pytest.raises(ValueError, match="resamples of at least 1 and a confidence in"):
-            metrics.bootstrap(torch.rand(5), **dial)
+            intervals.bootstrap(torch.rand(5), **dial)
     for a, b in ((torch.rand(5), torch.rand(4)), (torch.rand(5), torch.rand(5, 1)), (torch.rand(5), 0.5), ([1.0], [2.0])):
         with pytest.raises(ValueError, match="scores of the same pictures"):
-            metrics.paired_bootstrap(a, b)
+            intervals.paired_bootstrap(a, b)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -507,7 +507,7 @@ def test_a_gpu_gives_the_same_scores():
     for name, value in on_gpu.items():
         assert value.is_cuda
         assert torch.allclose(value.cpu(), on_cpu[name], rtol=1e-3), name
-    assert metrics.bootstrap(on_gpu["psnr"]).mean == pytest.approx(on_cpu["psnr"].mean().item(), rel=1e-3)
+    assert intervals.bootstrap(on_gpu["psnr"]).mean == pytest.approx(on_cpu["psnr"].mean().item(), rel=1e-3)
 
 
 def test_the_examples_in_the_docstrings():
