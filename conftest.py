@@ -1,4 +1,4 @@
-"""The ledger: what each notebook took, in seconds and memory, printed after its cells were run; caps are held here."""
+"""The ledger: what each notebook took, in seconds and memory, and each slider to redraw; a notebook's caps are held here."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -33,15 +33,21 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_terminal_summary(terminalreporter):
-    cells = defaultdict(lambda: [0.0, 0])
+    cells, redraws = defaultdict(lambda: [0.0, 0]), {}
     for reports in terminalreporter.stats.values():
         for report in reports:
             for name, value in getattr(report, "user_properties", ()):
                 if name == "ledger":
                     row = cells[value[0]]
                     row[0], row[1] = row[0] + report.duration, max(row[1], value[1])
+                elif name == "redraw":
+                    redraws[value[0]] = value[1:]
     if cells:
         terminalreporter.section("ledger")
         for name, (seconds, peak) in sorted(cells.items()):
             terminalreporter.line(f"{name:40s} {seconds:6.1f} s   {peak / 2**20:6.0f} MiB")
+    if redraws:
+        terminalreporter.section("sliders: milliseconds to redraw, median and longest (aim: 200)")
+        for name, (median, longest) in sorted(redraws.items()):
+            terminalreporter.line(f"{name:40s} {1000 * median:6.0f} {1000 * longest:6.0f}")
     return (yield)

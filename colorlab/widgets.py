@@ -1,11 +1,12 @@
-"""Sliders: a pure function of its values to a picture, with range, default and what to look for. Knows ipywidgets.
+"""Sliders: a pure function of its values to a picture, with range, default and declared effect. Knows ipywidgets.
 
-A `Panel` says all that there is to know of a slider, so that a test can move it without a browser; `show` turns it
-into widgets. A panel redraws one picture in place: it never leaves a figure behind.
+A `Panel` says all that there is to know of its sliders, so that a test can move them without a browser and a book can
+draw their frames without a kernel; `show` turns it into widgets. A panel redraws one picture in place: it never leaves a
+figure behind, and prints nothing. `colorlab.panels` holds the chapters' own.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import ipywidgets
 import numpy as np
@@ -24,43 +25,75 @@ class Slider:
     high: float
     default: float
     step: float
+    names: tuple[str, ...] = ()  # of the values low, low + step, … high where a number says less: ("off", "on")
+
+    def widget(self) -> ipywidgets.Widget:
+        """The slider as a widget of ipywidgets, all of which arrow keys move."""
+        look = {"description": self.label, "style": {"description_width": "initial"}, "layout": {"width": "480px"}}
+        if self.names:
+            options = [(name, self.low + k * self.step) for k, name in enumerate(self.names)]
+            return ipywidgets.SelectionSlider(options=options, value=self.default, **look)
+        digits = ".0f" if self.step >= 1 else ".1f" if self.step >= 0.1 else ".2f"
+        return ipywidgets.FloatSlider(self.default, min=self.low, max=self.high, step=self.step, readout_format=digits, **look)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What moving one slider does to the picture, said to the reader and held by a test."""
+
+    slider: str  # its name
+    says: str  # "raises the share of red"
+    measure: Callable[[np.ndarray], float]  # of the picture
+    rising: tuple[float, ...]  # along these values of the slider the measure rises, strictly
+    others: Mapping[str, float] = field(default_factory=dict)  # other sliders' values meanwhile, where not their defaults
 
 
 @dataclass(frozen=True)
 class Panel:
     """A picture and the sliders that change it."""
 
-    draw: Callable[..., np.ndarray]  # slider values by name → an 8-bit picture (H, W, 3); pure
-    sliders: dict[str, Slider]
+    draw: Callable[..., np.ndarray]  # slider values by name → an 8-bit picture (H, W, 3), always of one size; pure
+    sliders: Mapping[str, Slider]
     look_for: str  # the sentence that says what to watch while moving them
     alt: str  # what the picture shows
+    effects: tuple[Effect, ...]  # at least one for each slider
+    numbers: Callable[..., str] = lambda **values: ""  # slider values → the line under the picture; pure
+
+    def defaults(self) -> dict[str, float]:
+        """Every slider's value before anyone moves it."""
+        return {name: slider.default for name, slider in self.sliders.items()}
 
     def show(self) -> ipywidgets.Widget:
         """The panel as a widget: a notebook shows it when it is a cell's last value."""
-        moved = {
-            name: ipywidgets.FloatSlider(
-                value=s.default,
-                min=s.low,
-                max=s.high,
-                step=s.step,
-                description=s.label,
-                readout_format=".0f" if s.step >= 1 else ".2f",
-                style={"description_width": "initial"},
-                layout={"width": "480px"},
-            )
-            for name, s in self.sliders.items()
-        }
-        picture = ipywidgets.Image(format="jpeg", layout={"width": "480px", "max_width": "100%"})
+        moved = {name: slider.widget() for name, slider in self.sliders.items()}
+        picture = ipywidgets.Image(format="jpeg", layout={"width": "480px", "max_width": "100%", "object_fit": "contain"})
         picture.add_class("colorlab-picture")
+        numbers = ipywidgets.HTML()
 
         def redraw(_=None) -> None:
-            picture.value = jpeg(self.draw(**{name: widget.value for name, widget in moved.items()}))
+            values = {name: widget.value for name, widget in moved.items()}
+            picture.value = jpeg(self.draw(**values))
+            numbers.value = f"<p>{self.numbers(**values)}</p>"
 
         for widget in moved.values():
             widget.observe(redraw, names="value")
         redraw()
         words = ipywidgets.HTML(f"<p>{self.look_for}</p>")
-        return ipywidgets.VBox([words, *moved.values(), picture])
+        return _Shown(self.alt, picture.value, [words, *moved.values(), picture, numbers])
+
+
+class _Shown(ipywidgets.VBox):
+    """A box that, where no kernel runs, leaves the picture at its defaults, and words for those who do not see it."""
+
+    def __init__(self, alt: str, still: bytes, children: list[ipywidgets.Widget]):
+        super().__init__(children)
+        self._still = still, alt
+
+    def _repr_mimebundle_(self, **kwargs):
+        data = super()._repr_mimebundle_(**kwargs)
+        data = data[0] if isinstance(data, tuple) else data
+        still, alt = self._still
+        return data | {"image/jpeg": still, "text/plain": alt}, {"image/jpeg": {"alt": alt}}
 
 
 def wipe(before: np.ndarray, after: np.ndarray, share: float) -> np.ndarray:
@@ -92,4 +125,12 @@ def before_after(before: object, after: object, names: tuple[str, str] = ("grey"
         {"share": Slider(f"{names[0]} (%)", 0, 100, 50, 1)},
         f"Move the slider, or click it and use the arrow keys: {names[0]} is on the left, {names[1]} on the right.",
         f"One picture, {names[0]} on the left and {names[1]} on the right of a line that the slider moves.",
+        (
+            Effect(
+                "share",
+                f"shows more of what is {names[0]}",
+                lambda shown: (shown == pair[0]).all(axis=2).mean(),
+                (0, 25, 50, 75, 100),
+            ),
+        ),
     )

@@ -21,12 +21,18 @@ LAYERS = [
     {"world", "photos", "data", "download", "checkpoint", "config"},
     {"train", "diagnose"},
     {"inference", "postprocess", "learner"},
-    {"evaluate", "plot", "widgets", "exercises"},
+    {"evaluate", "plot", "widgets", "panels", "exercises"},
     {"cli", "doctor"},
     {"__main__"},
 ]
 LAYER = {module: number for number, modules in enumerate(LAYERS) for module in modules}
-SAME_LAYER = {("data", "photos"), ("widgets", "plot"), ("cli", "doctor")}  # the few that lean on a neighbour
+SAME_LAYER = {  # the few that lean on a neighbour
+    ("data", "photos"),
+    ("widgets", "plot"),
+    ("panels", "widgets"),
+    ("panels", "plot"),
+    ("cli", "doctor"),
+}
 ONLY_TORCH = {"color", "unet", "patchgan", "losses", "machine"}
 BASE = {"torch", "numpy", "PIL", "safetensors", "tqdm"}  # what `pip install colorlab` brings, without an extra
 KNOWS = {"learner": {"fastai"}, "plot": {"matplotlib"}, "widgets": {"ipywidgets"}}  # and no other module does

@@ -36,14 +36,14 @@ def test_drawing_changes_neither_picture(panel):
 
 def test_a_moved_slider_redraws_one_picture_in_place(panel):
     box = panel.show()
-    words, slider, picture = box.children
+    words, slider, picture, numbers = box.children
     assert "arrow keys" in words.value
     seen = [picture.value]
     for value in (0, 100):
         slider.value = value
         seen.append(picture.value)
     assert len(set(seen)) == 3
-    assert box.children == (words, slider, picture)
+    assert box.children == (words, slider, picture, numbers)
     means = [np.asarray(Image.open(io.BytesIO(jpeg))).mean() for jpeg in seen[1:]]
     assert means == pytest.approx([200, 40], abs=2)
 

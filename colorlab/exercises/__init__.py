@@ -1,14 +1,19 @@
-"""The exercises' checks and the reader's predictions: `check("00.1", answer)`, `predict("00.1", guess)`.
+"""The exercises' checks, the reader's predictions, and the proof that what a chapter built is what ships.
 
-A check never only says no: it recognises the answer that a misconception leads to, and names the misconception.
+`check("00.1", answer)` never only says no: it recognises the answer that a misconception leads to, and names the
+misconception. `predict("00.a", guess)` and `outcome` keep what the reader expected. `proof(mine, library, x)` compares.
 """
 
 import importlib
 import json
+import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import torch
 
 _CHECKS: dict[str, Callable[[object], str | None]] = {}  # "00.1" → a function: answer → None if right, else what is wrong
 PREDICTIONS = Path("output") / "predictions.json"  # beside the notebook, in a folder that git ignores
@@ -16,7 +21,7 @@ PREDICTIONS = Path("output") / "predictions.json"  # beside the notebook, in a f
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `check` says of an answer."""
+    """What `check` says of an answer, and `proof` of a definition."""
 
     right: bool
     words: str
@@ -70,6 +75,49 @@ def outcome(number: str, measured: float) -> None:
     """Set what was measured beside what was predicted, and print both."""
     said = _remember(number, {"measured": float(measured)}).get("guess")
     print(f"Measured: {measured:.3g}." + (f" You expected {said:g}." if said is not None else " You made no prediction."))
+
+
+def proof(mine: Callable, library: Callable, *inputs: torch.Tensor) -> Verdict:
+    """Whether a function or network that a chapter built is the library's: outputs and gradients on the same inputs.
+
+    Networks are compared with the library's weights, and must name every one of them alike; gradients are those of the
+    outputs' sum, by the inputs and by the weights. Equal means to the bit; if not, the largest difference is told.
+    """
+    weights: tuple[list[torch.Tensor], ...] = ([], [])
+    if isinstance(library, torch.nn.Module):
+        theirs, ours = library.state_dict(), mine.state_dict()
+        if ours.keys() != theirs.keys():
+            return Verdict(False, f"The weights have other names: {sorted(ours.keys() ^ theirs.keys())[:6]}.")
+        mine.load_state_dict(theirs)
+        weights = tuple(list(net.parameters()) for net in (mine, library))
+    found = []
+    for function, own in zip((mine, library), weights, strict=True):
+        leaves = [x.detach().clone().requires_grad_() for x in inputs]
+        out = function(*leaves)
+        outputs = [x for x in (out if isinstance(out, tuple) else (out,)) if isinstance(x, torch.Tensor)]
+        total = sum(x.double().sum() for x in outputs)
+        gradients = torch.autograd.grad(total, leaves + own, allow_unused=True) if total.requires_grad else ()
+        found.append(outputs + [x for x in gradients if x is not None])
+    if [x.shape for x in found[0]] != [x.shape for x in found[1]]:
+        return Verdict(False, f"Shapes differ: {[tuple(x.shape) for x in found[0]]}, {[tuple(x.shape) for x in found[1]]} there.")
+    if all(torch.equal(a, b) for a, b in zip(*found, strict=True)):
+        count = sum(x.numel() for x in found[0])
+        return Verdict(True, f"Yours is the library's: {count:,} outputs and gradients, each the same to the bit.")
+    off = max((a - b).abs().max().item() for a, b in zip(*found, strict=True))
+    return Verdict(False, f"Yours is not the library's: outputs or gradients differ by up to {off:.3g}.")
+
+
+def as_number(answer: object) -> float | None:
+    """An answer as a float, from a number, or a tensor or array of one; None for anything else."""
+    if isinstance(answer, torch.Tensor | np.ndarray | np.generic):
+        answer = torch.as_tensor(answer)
+        answer = answer.item() if answer.numel() == 1 else None
+    return float(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else None
+
+
+def recognise(got: float, known: dict[float, str]) -> str | None:
+    """The words for the wrong answer that `got` is within 1 % of, if any."""
+    return next((words for value, words in known.items() if math.isclose(got, value, rel_tol=0.01, abs_tol=1e-3)), None)
 
 
 def _remember(number: str, entry: dict[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from colorlab import color, metrics, photos
-from colorlab.exercises import exercise
+from colorlab.exercises import as_number, exercise, recognise
 
 
 @exercise("00.1")
@@ -59,7 +59,7 @@ def two_backwards(answer) -> str | None:
 
     `answer`: x.grad after (x**2).backward() was called twice at x = 3, with nothing between.
     """
-    got = _number(answer)
+    got = as_number(answer)
     if got is None:
         return "A number is wanted, without quotes or brackets: what x.grad holds in the end."
     known = {
@@ -72,7 +72,7 @@ def two_backwards(answer) -> str | None:
     return (
         None
         if math.isclose(got, 12, abs_tol=1e-3)
-        else _near(got, known) or "Differentiate x² by hand; backward() adds to .grad."
+        else recognise(got, known) or "Differentiate x² by hand; backward() adds to .grad."
     )
 
 
@@ -82,7 +82,7 @@ def logit(answer) -> str | None:
 
     `answer`: the probability that a discriminator's logit of 2 stands for.
     """
-    got = _number(answer)
+    got = as_number(answer)
     if got is None:
         return "A number is wanted, between 0 and 1."
     known = {
@@ -96,7 +96,7 @@ def logit(answer) -> str | None:
         1.0: "Clipping to [0, 1] would call every logit above 1 certain. The sigmoid never is.",
         7.389: "e² are the odds, 7.4 to 1. The probability is odds / (1 + odds).",
     }
-    return None if abs(got - 0.8808) < 0.002 else _near(got, known) or "Apply the sigmoid, 1 / (1 + e^(−x)), to 2."
+    return None if abs(got - 0.8808) < 0.002 else recognise(got, known) or "Apply the sigmoid, 1 / (1 + e^(−x)), to 2."
 
 
 @exercise("00.4")
@@ -107,7 +107,7 @@ def chroma_returned(answer) -> str | None:
     """
     from colorlab.inference import colorize
 
-    got = _number(answer)
+    got = as_number(answer)
     if got is None:
         return "A number is wanted: one mean chroma divided by another."
     sample = photos.sample("flower")
@@ -127,18 +127,5 @@ def chroma_returned(answer) -> str | None:
     return (
         None
         if abs(got - predicted / true) < 0.02
-        else _near(got, known) or "Take metrics.mean_chroma of both pictures' ab, and divide."
+        else recognise(got, known) or "Take metrics.mean_chroma of both pictures' ab, and divide."
     )
-
-
-def _number(answer) -> float | None:
-    """The answer as a float, from a number or a tensor of one; None for anything else."""
-    if isinstance(answer, torch.Tensor | np.ndarray | np.generic):
-        answer = torch.as_tensor(answer)
-        answer = answer.item() if answer.numel() == 1 else None
-    return float(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else None
-
-
-def _near(got: float, known: dict[float, str]) -> str | None:
-    """The words for the wrong answer that `got` is within 1 % of, if any."""
-    return next((words for value, words in known.items() if math.isclose(got, value, rel_tol=0.01, abs_tol=1e-3)), None)

@@ -1,0 +1,117 @@
+"""Every slider of the course: at its least, default and greatest value, in pairs, and with the effect that it declares."""
+
+import inspect
+import itertools
+import time
+
+import ipywidgets
+import matplotlib.pyplot
+import numpy as np
+import pytest
+
+from colorlab.panels import panels
+
+NAMES = list(panels())
+
+
+@pytest.fixture(scope="module")
+def built():
+    """Panels, each built once: some train or colour something first."""
+    kept = {}
+
+    def build(name):
+        kept.setdefault(name, panels()[name]())
+        return kept[name]
+
+    return build
+
+
+def corners(panel):
+    """Values to try: each slider at both ends, the others at their defaults; then every pair of sliders in its corners."""
+    ends = {name: (slider.low, slider.high) for name, slider in panel.sliders.items()}
+    yield {}
+    for name, values in ends.items():
+        yield from ({name: value} for value in values)
+    for one, two in itertools.combinations(ends, 2):
+        yield from ({one: a, two: b} for a in ends[one] for b in ends[two])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ranges_defaults_and_words_are_declared(name, built):
+    panel = built(name)
+    assert set(inspect.signature(panel.draw).parameters) == set(panel.sliders)
+    assert panel.look_for.endswith((".", "?"))
+    assert len(panel.alt) > 20
+    for slider in panel.sliders.values():
+        assert slider.low <= slider.default <= slider.high
+        assert slider.label
+        steps = (slider.default - slider.low) / slider.step
+        assert steps == pytest.approx(round(steps)), "a default that the slider cannot reach again"
+        if slider.names:
+            assert len(slider.names) == round((slider.high - slider.low) / slider.step) + 1
+    assert {effect.slider for effect in panel.effects} == set(panel.sliders), "each slider declares its effect"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_corner_draws_a_picture_of_one_size(name, built, record_property):
+    panel, took = built(name), []
+    first = panel.draw(**panel.defaults())
+    for values in corners(panel):
+        start = time.perf_counter()
+        shown = panel.draw(**panel.defaults() | values)
+        took.append(time.perf_counter() - start)
+        assert shown.dtype == np.uint8
+        assert shown.shape == first.shape
+        assert shown.shape[2] == 3
+        assert isinstance(panel.numbers(**panel.defaults() | values), str)
+    record_property("redraw", (name, sorted(took)[len(took) // 2], max(took)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_draw_depends_on_its_values_alone(name, built):
+    panel = built(name)
+    first = panel.draw(**panel.defaults()).copy()
+    for slider in panel.sliders:
+        panel.draw(**panel.defaults() | {slider: panel.sliders[slider].high})
+    assert np.array_equal(first, panel.draw(**panel.defaults()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_declared_effects_hold_and_the_picture_changes(name, built):
+    panel = built(name)
+    for effect in panel.effects:
+        slider = panel.sliders[effect.slider]
+        assert len(effect.rising) >= 2
+        assert all(slider.low <= value <= slider.high for value in effect.rising)
+        shown = [panel.draw(**panel.defaults() | dict(effect.others) | {effect.slider: value}) for value in effect.rising]
+        assert not np.array_equal(shown[0], shown[-1])
+        measured = [effect.measure(picture) for picture in shown]
+        rises = all(b > a for a, b in itertools.pairwise(measured))
+        assert rises, f"{effect.slider} {effect.says}: along {effect.rising} the measure goes {measured}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_widgets_move_by_keyboard_redraw_in_place_and_print_nothing(name, built, capsys):
+    panel = built(name)
+    box = panel.show()
+    words, *sliders, picture, numbers = box.children
+    assert panel.look_for in words.value
+    for slider, widget in zip(panel.sliders.values(), sliders, strict=True):
+        assert isinstance(widget, ipywidgets.FloatSlider | ipywidgets.SelectionSlider)
+        assert widget.description == slider.label
+        assert widget.value == slider.default
+        before = picture.value
+        widget.value = slider.high if slider.default != slider.high else slider.low
+        assert picture.value[:2] == b"\xff\xd8"
+        widget.value = slider.default
+        assert picture.value == before
+    assert box.children == (words, *sliders, picture, numbers)
+    assert matplotlib.pyplot.get_fignums() == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_panel_leaves_a_picture_and_words_where_no_kernel_runs(built):
+    data, about = built("00.before_after").show()._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["image/jpeg"][:2] == b"\xff\xd8"
+    assert data["text/plain"] == about["image/jpeg"]["alt"] == built("00.before_after").alt
