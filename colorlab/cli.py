@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--small", action="store_true", help="the chapters' network, which learns in minutes, not the one that ships")
     add("--warmup", type=_at_least(0), default=5000, metavar="STEPS", help="steps of L1 alone (default: %(default)s)")
     add("--gan", type=_at_least(0), default=5000, metavar="STEPS", help="adversarial steps after them (default: %(default)s)")
-    add("--size", type=_at_least(16), default=64, metavar="N", help="side of the training squares (default: %(default)s pixels)")
+    add("--size", type=_at_least(24), default=64, metavar="N", help="side of the training squares (default: %(default)s pixels)")
     add("--batch", type=_at_least(1), default=32, metavar="N", help="pictures a step (default: %(default)s)")
     add("--l1-weight", type=_at_least(0.0), default=50.0, metavar="λ", help="weight of L1 (default: %(default)s)")
     add("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and shuffles (default: %(default)s)")
@@ -192,7 +192,7 @@ def _train(options: argparse.Namespace) -> int:
     machine = Machine.detect()
     config = TrainConfig(
         generator=UNetConfig() if options.small else FULL,
-        discriminator=PatchGANConfig(width=48),
+        discriminator=PatchGANConfig(width=48, layers=3),  # patches of 70 pixels: larger than what it trains on
         machine=machine,
         warmup_steps=options.warmup,
         gan_steps=options.gan,
