@@ -79,7 +79,7 @@ class Panel:
             widget.observe(redraw, names="value")
         redraw()
         words = ipywidgets.HTML(f"<p>{self.look_for}</p>")
-        return _Shown(self.alt, picture.value, [words, *moved.values(), picture, numbers])
+        return _Shown(self.alt, bytes(picture.value), [words, *moved.values(), picture, numbers])
 
 
 class _Shown(ipywidgets.VBox):

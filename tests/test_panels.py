@@ -2,16 +2,20 @@
 
 import inspect
 import itertools
+import re
 import time
+from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot
+import nbformat
 import numpy as np
 import pytest
 
 from colorlab.panels import panels
 
 NAMES = list(panels())
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -113,5 +117,17 @@ def test_widgets_move_by_keyboard_redraw_in_place_and_print_nothing(name, built,
 def test_a_panel_leaves_a_picture_and_words_where_no_kernel_runs(built):
     data, about = built("00.before_after").show()._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
+    assert isinstance(data["image/jpeg"], bytes)  # a memoryview, which a widget keeps, no notebook can hold
     assert data["image/jpeg"][:2] == b"\xff\xd8"
     assert data["text/plain"] == about["image/jpeg"]["alt"] == built("00.before_after").alt
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_chapter_shows_is_registered(path):
+    """A chapter shows its own panels alone, as chNN.name(…).show(), and all that are registered for it."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    found = (re.findall(r"\bch(\d\d)\.(\w+)\([^\n]*\)\.show\(\)", cell) for cell in cells)
+    shown = [f"{chapter}.{name}" for pairs in found for chapter, name in pairs]
+    assert len(shown) == sum(cell.count(".show()") for cell in cells)
+    assert sorted(shown) == sorted(name for name in NAMES if name.startswith(path.stem[:2]))
+    assert shown, "every chapter has a slider"
