@@ -23,6 +23,7 @@ from colorlab.machine import Machine
 from colorlab.unet import UNet, UNetConfig
 
 WEIGHTS = importlib.resources.files("colorlab") / "weights"  # the generators that ship, one file a name
+SEPIA = "sepia.npz"  # beside them: what their L1 stage alone made of the sample photographs
 STRIP_PIXELS = 2**19  # of the picture, worked on at once
 LONGEST = 4  # a picture longer than this many times its short side is squeezed for the network
 LARGEST = 2048  # the network's short side at most: networks learn at a tenth of it, and memory grows with its square
@@ -40,14 +41,7 @@ class Colorizer:
     def __call__(self, picture: "str | os.PathLike | Image.Image | np.ndarray") -> photos.Photo:
         """Colour a picture: a path, a PIL image or a uint8 array in; an 8-bit `Photo` of the same size out."""
         photo = photos.read(picture)
-        ab = self.chroma(photo.rgb)
-        rows = _rows(ab, *photo.rgb.shape[:2])
-        rgb = np.empty_like(photo.rgb)
-        for top, bottom in _strips(photo.rgb):
-            L, _ = color.encode(to_tensor(photo.rgb[top:bottom]))  # (1, 1, h, W)
-            fitted, _ = color.fit_gamut(L, rows(top, bottom))
-            rgb[top:bottom] = to_pixels(color.decode(L, fitted))
-        return replace(photo, rgb=rgb)
+        return replace(photo, rgb=_paint(photo.rgb, self.chroma(photo.rgb)))
 
     def chroma(self, rgb: np.ndarray) -> Tensor:
         """The network's answer to a picture (H, W, 3) uint8, at the network's own size: ab (1, 2, h, w), on the CPU."""
@@ -77,6 +71,18 @@ def colorize(
     if photo.alpha is not None:
         image.putalpha(Image.fromarray(photo.alpha))
     return image
+
+
+def sepia(name: str) -> Image.Image:
+    """A sample photograph as the first stage of the shipped model's training, L1 alone, coloured it. Chapter 03.
+
+    Its chroma ships beside the weights (`SEPIA`), at half the size at which the network answered. Raises ValueError for a
+    name that is no sample's.
+    """
+    photo = photos.read(photos.sample(name))
+    with (WEIGHTS / SEPIA).open("rb") as file:
+        ab = torch.from_numpy(np.load(file)[name]).float()  # (1, 2, h, w)
+    return Image.fromarray(_paint(photo.rgb, ab))
 
 
 def load(model: str | os.PathLike = "photo", size: int | None = None, machine: Machine = Machine()) -> Colorizer:  # noqa: B008
@@ -143,6 +149,16 @@ def grey_pixels(rgb: np.ndarray) -> np.ndarray:
         L, ab = color.encode(to_tensor(rgb[top:bottom]))
         grey[top:bottom] = to_pixels(color.decode(L, torch.zeros_like(ab)))[..., 1]
     return grey
+
+
+def _paint(rgb: np.ndarray, ab: Tensor) -> np.ndarray:
+    """A picture (H, W, 3) uint8 with its own luminance and the chroma ab (1, 2, h, w), brought up to its size."""
+    rows, painted = _rows(ab, *rgb.shape[:2]), np.empty_like(rgb)
+    for top, bottom in _strips(rgb):
+        L, _ = color.encode(to_tensor(rgb[top:bottom]))  # (1, 1, h, W)
+        fitted, _ = color.fit_gamut(L, rows(top, bottom))
+        painted[top:bottom] = to_pixels(color.decode(L, fitted))
+    return painted
 
 
 def _strips(rgb: np.ndarray) -> list[tuple[int, int]]:

@@ -451,6 +451,18 @@ def test_a_model_file_may_have_any_name(shelf, monkeypatch):
         assert inference.load(name).name == "attic"
 
 
+def test_sepia_is_the_sample_in_its_own_luminance_with_the_first_stages_timid_colours():
+    sample = photos.sample("coffee")
+    image, true = inference.sepia("coffee"), photos.read(sample).rgb
+    assert image.size == true.shape[1::-1]
+    lab, true_lab = (skimage.color.rgb2lab(np.asarray(x)) for x in (image, true))
+    assert np.abs(lab[..., 0] - true_lab[..., 0]).max() < 1.0
+    chroma = np.hypot(lab[..., 1], lab[..., 2]).mean()
+    assert 2 < chroma < np.hypot(true_lab[..., 1], true_lab[..., 2]).mean() / 2
+    with pytest.raises(ValueError, match="coffee"):
+        inference.sepia("mocha")
+
+
 def test_an_unknown_model_is_told_what_ships(shelf):
     for model in ("cellar", "cellar.safetensors", shelf, "", "README"):
         with pytest.raises(CheckpointError) as caught:

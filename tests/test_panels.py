@@ -131,3 +131,14 @@ def test_what_a_chapter_shows_is_registered(path):
     assert len(shown) == sum(cell.count(".show()") for cell in cells)
     assert sorted(shown) == sorted(name for name in NAMES if name.startswith(path.stem[:2]))
     assert shown, "every chapter has a slider"
+
+
+def test_the_median_stands_still_below_one_half_and_then_jumps(built):
+    panel = built("03.safest_answer")
+    glides, jumps, *_ = panel.effects
+    assert {glides.slider, jumps.slider} == {"p"}
+    shown = [panel.draw(**panel.defaults() | {"p": p / 20, "third": 0}) for p in range(21)]
+    l2, l1 = ([effect.measure(picture) for picture in shown] for effect in (glides, jumps))
+    assert len(set(l2)) > 15
+    assert len(set(l1[:10])) == len(set(l1[11:])) == 1
+    assert l1[0] < l1[10] < l1[20]

@@ -18,7 +18,9 @@ import pytest
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/[0-9]*.ipynb"))
 MARK = re.compile(r"^# = (colorlab\.[\w.]+)\n(?:@.*\n)*(?:def|class) (\w+)", re.MULTILINE)
 BUILT = {  # what each chapter must build, at least
-    "01": {"srgb_to_linear", "linear_to_srgb", "_rgb_to_lab", "_lab_to_rgb", "lab_to_code"},
+    "01": {"srgb_to_linear", "linear_to_srgb", "_matrix", "_mix", "_rgb_to_lab", "_lab_to_rgb", "lab_to_code"},
+    "02": {"mean_chroma"},
+    "03": {"delta_e76", "psnr", "grey", "mean_chroma"},
     "04": {"block", "UNet"},
 }
 

@@ -1,13 +1,15 @@
 """The maintainers' tools: weights between two, notebooks run in place."""
 
+import re
 import runpy
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 
-from colorlab import inference
+from colorlab import inference, photos
 from colorlab.unet import UNet, UNetConfig
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -28,6 +30,41 @@ def test_a_blend_lies_where_it_was_asked_to(tmp_path, share):
     assert (mixed.name, mixed.size) == ("mine", 48)
     assert torch.allclose(mixed.generator.head.weight, (1 - share) * weights[0] + share * weights[1], atol=1e-3)
     assert not torch.allclose(weights[0], weights[1], atol=1e-2)
+    first, (height, width) = inference.load(paths[0], 48), photos.read(photos.sample("coffee")).rgb.shape[:2]
+    with np.load(out.with_name(inference.SEPIA)) as sepia:
+        assert set(sepia) == {sample.name for sample in photos.samples()}
+        half = sepia["coffee"]
+    assert half.shape == (1, 2, *(side // 2 for side in inference.network_size(height, width, 48, first.generator.stride)))
+    assert half.mean() == pytest.approx(first.chroma(photos.read(photos.sample("coffee")).rgb).mean().item(), abs=1e-3)
+
+
+def test_contact_sheets_show_the_best_the_worst_and_some_by_lot(tmp_path, monkeypatch, capsys):
+    names = [f"{n:02d}.png" for n in range(14)]
+    (tmp_path / "in").mkdir()
+    for n, name in enumerate(names):  # from grey, which any colour makes worse, to vivid
+        photos.save(np.full((40, 56, 3), (128 + 8 * n, 128, 128 - 8 * n), np.uint8), tmp_path / "in" / name)
+    ochre = inference.Colorizer(Answers(), "ochre", 32)
+    monkeypatch.setattr(inference, "load", lambda model: ochre)
+    main = runpy.run_path(str(TOOLS / "sheets.py"))["main"]
+    main("ochre", [str(tmp_path / "in")], tmp_path / "out")
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert list(said) == ["best", "worst", "random"]
+    assert "13.png" in said["best"]
+    assert said["worst"].startswith("00.png (-")
+    for name, text in said.items():
+        shown = set(re.findall(r"\d\d\.png", text))
+        assert len(shown) == 12
+        assert shown <= set(names)
+        assert photos.read(tmp_path / "out" / f"photo_{name}.jpg").rgb.shape == (6 * 130, 2 * 448, 3)
+
+
+class Answers(torch.nn.Module):
+    """A generator that sees ochre everywhere."""
+
+    stride = 8
+
+    def forward(self, L):
+        return torch.tensor([0.2, 0.4]).view(1, 2, 1, 1).expand(len(L), 2, *L.shape[2:])
 
 
 def notebook(path: Path, source: str) -> Path:

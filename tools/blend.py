@@ -3,12 +3,16 @@
 FIRST and SECOND are checkpoints, SECOND trained on from FIRST; SHARE is SECOND's part, 0 to 1; SIZE is the short side in
 pixels at which the result is to see pictures. Because the second began as the first, the networks between them work
 too (Wang et al. 2018, ESRGAN), and SHARE becomes a dial between the caution of L1 and the boldness of the adversary.
+Beside OUT, sepia.npz holds what FIRST alone makes of the sample photographs, for the chapters to show offline.
 """
 
 import sys
 from pathlib import Path
 
-from colorlab import inference
+import numpy as np
+from torch.nn import functional as F
+
+from colorlab import inference, photos
 from colorlab.unet import UNet
 
 
@@ -18,6 +22,8 @@ def blend(first: str, second: str, share: float, size: int, out: Path) -> None:
     mixed, other = UNet(a.config), b.state_dict()
     mixed.load_state_dict({name: x.lerp(other[name], share) for name, x in a.state_dict().items()})
     inference.save_generator(out, mixed, out.stem, size, {"blend": {"first": first, "second": second, "share": share}})
+    answers = {x.name: inference.load(first, size).chroma(photos.read(x).rgb) for x in photos.samples()}  # (1, 2, h, w) each
+    np.savez_compressed(out.with_name(inference.SEPIA), **{name: F.avg_pool2d(ab, 2).half() for name, ab in answers.items()})
 
 
 if __name__ == "__main__":

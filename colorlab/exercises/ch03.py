@@ -1,0 +1,279 @@
+"""Checks of chapter 03, "the grey average": mean, median, the floor of an error, and what counts as near a real colour."""
+
+import math
+
+import numpy as np
+import torch
+
+from colorlab.exercises import as_number, exercise, recognise
+from colorlab.world import NEAR, ColorWorld, Distribution
+
+# Another world's balloons, of which the exercise's text tells.
+FESTIVAL = [(0.40, (5.0, -50.0)), (0.25, (60.0, 20.0)), (0.20, (65.0, 45.0)), (0.15, (0.0, 55.0))]
+
+
+def _arrays(distribution: Distribution) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n,) and colours (n, 2)."""
+    return np.array([p for p, _ in distribution]), np.array([ab for _, ab in distribution], float)
+
+
+def _pair(answer: object) -> tuple[float, float] | None:
+    """An answer as (a*, b*), from any pair of numbers, tensors' and arrays' too; None for anything else."""
+    values = answer.tolist() if isinstance(answer, torch.Tensor | np.ndarray) else answer
+    values = values[0] if isinstance(values, list | tuple) and len(values) == 1 else values
+    if not isinstance(values, list | tuple) or len(values) != 2:
+        return None
+    found = tuple(as_number(x) for x in values)
+    return None if None in found else found
+
+
+def _halfway(p: np.ndarray, ab: np.ndarray) -> np.ndarray:
+    """The point of least mean distance, both channels at once (Weiszfeld's iteration)."""
+    at = p @ ab
+    for _ in range(200):
+        weight = p / np.maximum(np.linalg.norm(ab - at, axis=1), 1e-9)
+        at = weight @ ab / weight.sum()
+    return at
+
+
+@exercise("03.1")
+def l1_answer(answer) -> str | None:
+    """Each channel's median, taken on its own: a pair that no balloon has, put together from two different balloons.
+
+    `answer`: L1's best (a*, b*) for the balloons of the festival.
+    """
+    got = _pair(answer)
+    if got is None:
+        return "A pair of numbers is wanted, (a*, b*), in Lab units."
+    its = ColorWorld(16, distributions={"balloon": FESTIVAL})
+    p, ab = _arrays(FESTIVAL)
+    truth = its.median("balloon")
+    if math.dist(got, truth) < 0.5:
+        return None
+    cost = [(p[:, None] * np.abs(ab - one)).sum() for one in ab]
+    known = [
+        (its.mean("balloon"), "That is the mean, L2's answer. L1 counts on which side colours lie. See The smallest toy."),
+        (ab[p.argmax()], "That is the likeliest colour. L1 answers each channel's median, no vote for one. See Two numbers."),
+        (ab[np.argmin(cost)], "Of the real colours that one has the least L1 error, but nothing asks for a real colour."),
+        (np.median(ab, axis=0), "That is the median with every colour counted once: let each weigh as much as its probability."),
+        (ab.mean(axis=0), "That is the mean, and one that forgets the probabilities. L1's answer is the median."),
+        (
+            _halfway(p, ab),
+            "That point is least in distance, both channels at once. L1 adds up the channels: each has its own median.",
+        ),
+        (truth[::-1], "a* and b* changed places."),
+        (tuple(x / 110 for x in truth), "That is in the networks' units. The distribution is in Lab units: answer in them."),
+    ]
+    for value, words in known:
+        if math.dist(got, value) < 0.02 * max(1.0, np.abs(value).max()):
+            return words
+    right = [abs(x - y) < 0.5 for x, y in zip(got, truth, strict=True)]
+    if any(right):
+        good, bad = ("a*", "b*") if right[0] else ("b*", "a*")
+        return f"{good} is right. Sort the values of {bad} on their own, and add up probabilities until they pass one half."
+    return "Sort the values of one channel, add up their probabilities, stop where the sum passes 0.5; then the other channel."
+
+
+@exercise("03.2")
+def floor(answer) -> str | None:
+    """That is the floor, Σ p·|c − mean|²: what is left when everything that grey tells has been learnt.
+
+    `answer`: the least expected squared error of a roof's colour, in Lab units squared.
+    """
+    got = as_number(answer)
+    if got is None:
+        return "A number is wanted, in Lab units squared."
+    world = ColorWorld(16)
+    p, ab = _arrays(world.distribution("roof"))
+    squares = ((ab - world.mean("roof")) ** 2).sum(axis=1)  # |c − mean|², of each colour
+    truth, apart = p @ squares, ((ab[0] - ab[1]) ** 2).sum()
+    if math.isclose(got, truth, rel_tol=0.03):
+        return None
+    if abs(got) < 1e-9:
+        return "No amount of training reaches 0: roofs of one grey have two colours, and one answer serves both. See The floor."
+    known = {
+        squares.sum(): "Each squared distance counts as often as its colour occurs: multiply by its probability before adding.",
+        squares.mean(): "Both colours were counted alike: weigh them 60 to 40.",
+        math.sqrt(truth): "That is the root, a typical distance. The floor of a squared error is squared.",
+        truth / 2: "That is the mean over the two channels. A squared distance is the sum over both.",
+        p @ np.sqrt(squares): "That is the mean distance. Square each distance first, then average.",
+        apart: "That is the squared distance between the two colours. The mean lies between them, nearer to both.",
+        math.sqrt(apart): "That is the distance between the two colours. The floor asks how far each is from the mean, squared.",
+        p.min() * apart: "That is the squared error of always answering the likelier colour, as L1 does. The mean does better.",
+        2 * truth: "That is what a true redraw scores, twice the floor.",
+        truth / 110**2: "That is in the networks' units, (a*, b*)/110: multiply by 110².",
+        truth / 110**2 / 2: "That is PyTorch's mean over channels too, in the networks' units. Lab units, summed over channels.",
+        _floor_of("balloon"): "That is the balloons' floor. The roofs' is asked.",
+    }
+    return recognise(got, known) or "Take the mean of the two colours; then Σ p·|c − mean|², both channels added up."
+
+
+def _floor_of(kind: str) -> float:
+    p, ab = _arrays(ColorWorld(16).distribution(kind))
+    return float(p @ ((ab - p @ ab) ** 2).sum(axis=1))
+
+
+@exercise("03.3")
+def four_redraws(answer) -> str | None:
+    """1 + 1/4: the more true pictures are averaged, the better the score, and the nearer the result to the grey mean.
+
+    `answer`: squared error of the average of four independent true redraws, divided by the floor.
+    """
+    got = as_number(answer)
+    if got is None:
+        return "A number is wanted: one squared error divided by another."
+    known = {
+        2.0: "That is one redraw. Average four of them first: their scatter shrinks, the truth's does not. See Higher PSNR.",
+        1.5: "That is the average of two redraws. Four are asked.",
+        4 / 3: "That is the average of three redraws. Four are asked.",
+        math.sqrt(1.25): "That is the ratio of the roots. Leave the errors squared.",
+        0.8: "That is the floor divided by the error: turn the fraction round.",
+        10 * math.log10(1.25): "That is the difference in decibels. The ratio of the squared errors is asked.",
+        5.0: "The scatter of an average of four is a quarter of one's, not four times it.",
+        8.0: "That adds four redraws' errors. Average the colours first, then measure once.",
+        0.5: "Half the floor would be below the floor, where no guess can be. See Higher PSNR is not truer.",
+        0.25: "The average's own scatter is a quarter of the floor, but the truth scatters too: add 1.",
+        1.25 * _floor_of("balloon"): "That is the error itself. Divide it by the floor.",
+    }
+    words = recognise(got, known)
+    if words or abs(got - 1.25) < 0.08:  # measured on 200 scenes, the ratio varies by as much
+        return words
+    if got <= 1.02:
+        return (
+            "True colours do not score better than the mean: nothing scores below the floor, and only an average of endlessly "
+            "many redraws, which is the mean, reaches it. A higher PSNR is not a truer picture."
+        )
+    return "Split the error as for one redraw: the truth's scatter around the mean, plus the average's own, a quarter as large."
+
+
+@exercise("03.4")
+def share_near(answer) -> str | None:
+    """Near one real colour, both channels together: that is what a person would call "a colour that balloons have".
+
+    `answer`: a function (guesses (n, 2) in Lab units, distribution) → share of guesses within 20 of some real colour.
+    """
+    if not callable(answer):
+        return "Hand over the function itself, check('03.4', share_near), not what it returned."
+    cases = _cases()
+    got = []
+    for guesses, distribution in cases:
+        said = answer(guesses.clone(), list(distribution))
+        if said is ...:
+            return "The function still returns …: exercise 03.4 is yours to do."
+        if said is None:
+            return "It returned nothing: is `return` missing?"
+        value = as_number(said)
+        if value is None:
+            return f"One number is wanted for all guesses together, got {type(said).__name__}: take the mean over the guesses."
+        got.append(value)
+    truth = [_near(*case).any(axis=1).mean() for case in cases]
+    if np.allclose(got, truth, atol=1e-4):
+        return None
+    wrong = {
+        "That is near *every* colour at once, which no guess can be. Near any one is enough: the least distance counts.": (
+            lambda g, d: _near(g, d).all(axis=1).mean()
+        ),
+        "That counts guesses near the mean, L2's answer, which no balloon has. Compare with the real colours.": (
+            lambda g, d: _near(g, [(1.0, _mean(d))]).mean()
+        ),
+        "That lets a* come from one real colour and b* from another, as the per-channel median does: the ochre counts as real.": (
+            lambda g, d: (_off(g, d) <= NEAR).any(axis=1).all(axis=1).mean()
+        ),
+        "That is a square of 20 in each channel. The distance is √(Δa² + Δb²): a disc, and the square's corners lie outside.": (
+            lambda g, d: (_off(g, d) <= NEAR).all(axis=2).any(axis=1).mean()
+        ),
+        "That adds the channels' distances up, as L1 does. The distance is √(Δa² + Δb²).": (
+            lambda g, d: (_off(g, d).sum(axis=2) <= NEAR).any(axis=1).mean()
+        ),
+        "The root is missing: a squared distance was compared with 20.": (
+            lambda g, d: ((_off(g, d) ** 2).sum(axis=2) <= NEAR).any(axis=1).mean()
+        ),
+        "A guess that is near two real colours was counted twice. It is near, or it is not.": lambda g, d: (
+            _near(g, d).sum() / len(g)
+        ),
+        "That weighs a hit by its colour's probability. A rare balloon's colour is as real as a frequent one's.": (
+            lambda g, d: (_near(g, d) @ _arrays(d)[0]).mean()
+        ),
+        "That is how many guesses are near. Divide by their number.": lambda g, d: _near(g, d).any(axis=1).sum(),
+        "That is in percent. A share lies between 0 and 1.": lambda g, d: 100 * _near(g, d).any(axis=1).mean(),
+        "That is the share of guesses that are near *none*.": lambda g, d: 1 - _near(g, d).any(axis=1).mean(),
+        "That is the share of real colours which some guess is near. Asked is the share of guesses.": (
+            lambda g, d: _near(g, d).any(axis=0).mean()
+        ),
+        "Only the likeliest colour was compared. The others are real too.": lambda g, d: _near(g, [max(d)]).mean(),
+        "Guesses and distribution are both in Lab units already: nothing needs to be multiplied or divided by 110.": (
+            lambda g, d: _near(110 * g, d).any(axis=1).mean()
+        ),
+    }
+    for words, function in wrong.items():
+        if np.allclose(got, [function(*case) for case in cases], atol=1e-4):
+            return words
+    n = next(n for n, (x, y) in enumerate(zip(got, truth, strict=True)) if abs(x - y) > 1e-4)
+    return (
+        f"For guesses {cases[n][0][:4].round().int().tolist()} … and {cases[n][1]}: {truth[n]:.3f} is right, got {got[n]:.3f}. "
+        "Take each guess's distance to each colour, and ask whether the least is 20 or less."
+    )
+
+
+def _off(guesses: torch.Tensor, distribution: Distribution) -> np.ndarray:
+    """How far each guess is from each colour, channel by channel: (guesses, colours, 2)."""
+    return np.abs(guesses.double().numpy()[:, None] - _arrays(distribution)[1])
+
+
+def _near(guesses: torch.Tensor, distribution: Distribution) -> np.ndarray:
+    """Which guess is near which colour: (guesses, colours), bool."""
+    return np.hypot(*np.moveaxis(_off(guesses, distribution), 2, 0)) <= NEAR
+
+
+def _mean(distribution: Distribution) -> tuple[float, float]:
+    p, ab = _arrays(distribution)
+    return tuple(p @ ab)
+
+
+def _cases() -> list[tuple[torch.Tensor, Distribution]]:
+    """Guesses around each colour, the mean and the median, and anywhere; for balloons, roofs, grass, and colours side by side."""
+    generator = torch.Generator().manual_seed(0)
+    world, cases = ColorWorld(16), []
+    for distribution in (
+        *(world.distribution(kind) for kind in ("balloon", "roof", "grass")),
+        [(0.5, (0.0, 0.0)), (0.5, (0.0, 12.0))],
+    ):
+        centres = torch.tensor([ab for _, ab in distribution] + [_mean(distribution)] + ([world.median("balloon")]))
+        around = centres.float().repeat(12, 1) + 14 * torch.randn(12 * len(centres), 2, generator=generator)
+        cases.append((torch.cat([around, 60 * torch.randn(7, 2, generator=generator)]), distribution))
+    return cases
+
+
+@exercise("03.5")
+def rarest(answer) -> str | None:
+    """L1 painted the rarest colour of all: a median is in the middle, which says nothing of how likely it is.
+
+    `answer`: a distribution of three colours for the balloon, [(probability, (a*, b*)), …].
+    """
+    if not isinstance(answer, list | tuple) or len(answer) < 2:
+        return "A list of three is wanted: [(probability, (a*, b*)), …]."
+    its = ColorWorld(16, distributions={"balloon": list(answer)})  # its ValueError says what is wrong with a distribution
+    real = [(p, ab) for p, ab in its.distribution("balloon") if p > 0]
+    if len({ab for _, ab in real}) != 3 or len(real) != 3:
+        return f"Three different colours with a probability above 0 are wanted, got {len({ab for _, ab in real})}."
+    (least, rare), (second, _), (_, likeliest) = sorted(real)
+    mean, median = its.mean("balloon"), its.median("balloon")
+    told = f"L1 answers ({median[0]:g}, {median[1]:g})"
+    if second - least < 1e-6:
+        return "Two colours are equally rare: give one of them less than both others."
+    if max(p for p, _ in real) >= 0.5:
+        return f"{told}: a colour with half of the probability or more is the median of both channels. Leave each below one half."
+    if math.dist(median, likeliest) < 1e-6:
+        return f"{told}, the likeliest colour. That happens, but the median is not the likeliest: put the rarest in the middle."
+    if math.dist(median, rare) > 1e-6:
+        if any(math.dist(median, ab) < 1e-6 for _, ab in real):
+            return f"{told}, a real colour, but not the rarest. Let the rarest be the middle one, in a* and in b*."
+        return (
+            f"{told}, put together from two colours, which no balloon has. The rarest must be the middle one in a* *and* in b*."
+        )
+    off = min(math.dist(mean, ab) for _, ab in real)
+    if off <= NEAR:
+        return (
+            f"{told}, the rarest: well done. But L2's mean is {off:.0f} from a real colour, which is near: move the middle aside."
+        )
+    return None
