@@ -15,8 +15,8 @@ from colorlab.unet import UNet, UNetConfig
 TOOLS = Path(__file__).parent.parent / "tools"
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_a_blend_lies_where_it_was_asked_to(tmp_path, share):
+@pytest.mark.parametrize(("share", "gain"), [(0.0, 1.0), (0.25, 1.5), (1.0, 1.0)])
+def test_a_blend_lies_where_it_was_asked_to(tmp_path, share, gain):
     paths, weights = [], []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -25,10 +25,10 @@ def test_a_blend_lies_where_it_was_asked_to(tmp_path, share):
         paths.append(str(path))
         weights.append(net.head.weight.half().float())
     out = tmp_path / "mine.safetensors"
-    runpy.run_path(str(TOOLS / "blend.py"))["blend"](*paths, share, 48, out)
+    runpy.run_path(str(TOOLS / "blend.py"))["blend"](*paths, share, gain, 48, out)
     mixed = inference.load(out)
     assert (mixed.name, mixed.size) == ("mine", 48)
-    assert torch.allclose(mixed.generator.head.weight, (1 - share) * weights[0] + share * weights[1], atol=1e-3)
+    assert torch.allclose(mixed.generator.head.weight, gain * ((1 - share) * weights[0] + share * weights[1]), atol=1e-3)
     assert not torch.allclose(weights[0], weights[1], atol=1e-2)
     first, (height, width) = inference.load(paths[0], 48), photos.read(photos.sample("coffee")).rgb.shape[:2]
     with np.load(out.with_name(inference.SEPIA)) as sepia:
