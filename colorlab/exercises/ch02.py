@@ -1,15 +1,15 @@
 """Checks of chapter 02: pictures and pairs, and what spoils a data set."""
 
 import builtins
+import numbers
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from unittest import mock
 
 import numpy as np
 import torch
-from PIL import Image
 
-from colorlab import color
+from colorlab import color, photos
 from colorlab.exercises import as_number, exercise, recognise
 from colorlab.world import ColorWorld
 
@@ -35,45 +35,43 @@ def to_L(answer) -> str | None:
     if not got.is_floating_point():
         return "The values are whole numbers: L is a float between −1 and 1."
     rgb = torch.from_numpy(pixels).permute(2, 0, 1)[None].double() / 255
-    lab, luma = color.rgb_to_lab(rgb), torch.from_numpy(np.asarray(Image.fromarray(pixels).convert("L")).copy())[None, None]
-    lab_of_luma = color.rgb_to_lab((luma.double() / 255).expand(1, 3, -1, -1))[:, :1]
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(1, 3, 1, 1)
-    Y = (color.srgb_to_linear(rgb) * torch.tensor([0.212671, 0.715160, 0.072169]).double().view(1, 3, 1, 1)).sum(1, True)
-    pillow = "That is Pillow's \"L\": luma, a weighted mean of the sRGB values. It is not L*; see 'Pillow's L is not L*'."
-    mean = (
-        "That is the mean of red, green and blue. Green looks far lighter than blue of the same value; L* knows, a mean does not."
-    )
+    weights = torch.tensor([[0.299, 0.587, 0.114], [0.2126, 0.7152, 0.0722]], dtype=torch.float64).view(2, 1, 3, 1, 1)
+    luma, rec709 = (rgb * weights).sum(2, True)
+    Y = (color.srgb_to_linear(rgb) * weights[1]).sum(1, True)
+    mixed = torch.from_numpy(pixels).reshape(1, 3, 4, 6).double() / 255
+
+    def lightness(x: torch.Tensor) -> torch.Tensor:  # L*/100
+        return color.rgb_to_lab(x)[:, :1] / 100
+
     known = {  # on a scale of 0 to 1, each; recognised in every range that is usual
-        pillow: (luma.double() / 255, (rgb * weights).sum(1, True)),
-        mean: (rgb.mean(1, True),),
-        "That is HSV's V, the largest of the three: pure blue would be as light as white. L* is wanted.": (rgb.amax(1, True),),
-        "That is HSL's lightness, half of largest plus smallest: pure blue would be as light as pure yellow. L* is wanted.": (
-            (rgb.amax(1, True) + rgb.amin(1, True)) / 2,
-        ),
-        "That is the luminance Y, light itself. The eye's scale is its cube root, nearly: L*. color.encode takes both steps.": (
-            Y,
-        ),
-        "That is L* of Pillow's grey: the scale is right, but the weights were applied to sRGB values, not to light.": (
-            lab_of_luma / 100,
-        ),
-        "That is one channel of red, green and blue alone. Lightness needs all three.": rgb.split(1, dim=1),
+        "That is Pillow's \"L\": luma, a weighted mean of the sRGB values. See 'Pillow's L is not L*'.": luma,
+        "That is luma with Rec. 709's weights, as skimage's rgb2gray: weights for light, put on sRGB values. L* undoes the curve "
+        "before, and takes (nearly) a cube root after.": rec709,
+        "To reshape mixes rows and channels: (H, W, 3) becomes (3, H, W) by permute(2, 0, 1).": lightness(mixed),
+        "Red and blue have changed places: BGR is OpenCV's order. Pillow's pixels, and these, are RGB.": lightness(rgb.flip(1)),
+        "That is the mean of red, green and blue. But green looks far lighter than blue of the same value.": rgb.mean(1, True),
+        "That is HSV's V, the largest of the three: pure blue would be as light as white.": rgb.amax(1, True),
+        "That is HSL's lightness: pure blue would be as light as pure yellow.": (rgb.amax(1, True) + rgb.amin(1, True)) / 2,
+        "That is the luminance Y, light itself. The eye's scale is its cube root, nearly: L*. color.encode takes both steps.": Y,
+        "That is L* of Pillow's grey: its scale is right, its weights were put on sRGB values.": lightness(luma.expand_as(rgb)),
+        "The pixels went in as 0 to 255. color.encode wants [0, 1]: divide by 255 first.": lightness(255 * rgb),
+        "That is one channel of red, green and blue alone. Lightness needs all three.": rgb[0][:, None],
     }
-    got, L = got.detach().double(), lab[:, :1] / 50 - 1
+    got, L = got.detach().double(), lightness(rgb) * 2 - 1
     if torch.allclose(got, L, atol=1e-3):  # other libraries' matrices differ by as much
         return None
-    if torch.allclose(got, lab[:, :1], atol=1e-2):
+    if torch.allclose(got, 50 * L + 50, atol=1e-2):
         return "That is L*, 0 to 100. The network sees L = L*/50 − 1, from −1 to 1."
-    if torch.allclose(got, lab[:, :1] / 100, atol=1e-4):
+    if torch.allclose(got, (L + 1) / 2, atol=1e-4):
         return "That is L*/100, 0 to 1. The network sees L = L*/50 − 1, from −1 to 1: black is −1."
-    if torch.allclose(got, lab[:, :1] / 50, atol=1e-4):
+    if torch.allclose(got, L + 1, atol=1e-4):
         return "That is L*/50: the − 1 is missing, so that black would be 0."
-    for words, candidates in known.items():
-        for x in candidates:
-            if any(torch.allclose(got, y, atol=6e-3) for y in (x, 2 * x - 1, 255 * x, 100 * x)):
-                return words
-    bytes_in = color.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None].double())[0]
-    if torch.allclose(got, bytes_in, rtol=1e-3):
-        return "The pixels went in as 0 to 255. color.encode wants [0, 1]: divide by 255 first."
+    steps = (got + 1) * 127.5, (got + 1) * 50, color.decode(got, got.new_zeros(1, 2, 4, 6))[:, :1] * 255
+    if torch.allclose(got, L, atol=0.021) and any(torch.allclose(x, x.round(), rtol=0, atol=0.02) for x in steps):
+        return "That is the right L, rounded on the way, to 8 bits or to whole L*. Stay with floats once you have divided by 255."
+    for words, values in known.items():
+        if any(torch.allclose(y, x, atol=6e-3) for y in (got, got / 2 + 0.5, got / 255, got / 100) for x in values.split(1)):
+            return words
     return "Shape and type are right, the values are not: L*/50 − 1 of every pixel is wanted. color.encode gives it."
 
 
@@ -85,18 +83,22 @@ def _names(count: int, folder: str = "photos") -> list[Path]:
     return [Path(folder, f"IMG_{k:04d}.jpg" if k % 3 else f"{_WORDS[k // 3 % 10]} {k // 30}.jpg") for k in range(count)]
 
 
+class _Wrong(Exception):
+    """What is wrong with a split, in words for the reader; the errors of the reader's own code are others."""
+
+
 def _sides(answer: Callable, paths: list[Path]) -> dict[str, str]:
-    """The part of each path, by its text, as the answer divides them. ValueError, with words for the reader."""
+    """The part of each path, by its text, as the answer divides them. Raises _Wrong."""
     parts = answer(list(paths))
     if parts is None or parts is ...:
-        raise ValueError("It returned nothing yet: is `return` missing, or is the … still there?")
+        raise _Wrong("It returned nothing yet: is `return` missing, or is the … still there?")
     if not isinstance(parts, dict) or set(parts) != {"train", "valid", "test"}:
-        raise ValueError("A dict with the keys 'train', 'valid' and 'test' is wanted, each with its list of paths.")
+        raise _Wrong("A dict with the keys 'train', 'valid' and 'test' is wanted, each with its list of paths.")
     listed = [(_key(path), part) for part, inside in parts.items() for path in inside]
     if len({path for path, _ in listed}) < len(listed):
-        raise ValueError("Some files are in two parts, or twice in one: what is tested must not be trained on.")
+        raise _Wrong("Some files are in two parts, or twice in one: what is tested must not be trained on.")
     if {path for path, _ in listed} != set(map(_key, paths)):
-        raise ValueError("Together the three parts must hold every path that came in, as it came, and no other.")
+        raise _Wrong("Together the three parts must hold every path that came in, as it came, and no other.")
     return dict(listed)
 
 
@@ -115,17 +117,19 @@ def split(answer) -> str | None:
         return "Hand over the function itself, check('02.2', split), not what it returned."
     try:
         return _wrong_with_split(answer)
-    except ValueError as error:
+    except _Wrong as error:
         return str(error)
 
 
 def _wrong_with_split(answer: Callable) -> str | None:
     paths = _names(2000)
-    before = _sides(answer, paths)
-    for part in ("valid", "test"):
-        share = list(before.values()).count(part) / len(paths)
-        if not 0.025 < share < 0.08:
-            return f"Of {len(paths):,} files {100 * share:.1f} % went to {part!r}: about 5 % are wanted there."
+    before, camera = _sides(answer, paths), _sides(answer, [Path("DCIM", f"IMG_{k:04d}.jpg") for k in range(1, 1001)])
+    hint = " that a camera named (IMG_0001.jpg …): letters are not spread evenly over names, as a hash of the whole name is"
+    for sides, more in ((before, ""), (camera, hint)):
+        for part in ("valid", "test"):
+            share = list(sides.values()).count(part) / len(sides)
+            if not 0.025 < share < 0.08:
+                return f"{part!r} got {100 * share:.1f} %, where about 5 % are wanted, of {len(sides):,} files{more}."
     if _sides(answer, _names(2000)) != before:
         return "Two calls with the same files gave two splits: the draw is made afresh each time. Nothing random is needed here."
     with mock.patch.object(builtins, "hash", lambda x, own=hash: own((str(x), "another process")) if _salted(x) else own(x)):
@@ -178,9 +182,7 @@ def augmentations(answer) -> str | None:
     names = {str(name) for name in answer}
     if unknown := names - set(harm) - set(fine):
         return f"Unknown: {', '.join(sorted(unknown))}. Choose among {', '.join([*fine, *harm])}."
-    wrong = [words for name, words in harm.items() if name in names] + [
-        words for name, words in fine.items() if name not in names
-    ]
+    wrong = [harm[name] for name in harm if name in names] + [fine[name] for name in fine if name not in names]
     return wrong[0] if wrong else None
 
 
@@ -190,24 +192,22 @@ def median_turns(answer) -> str | None:
 
     `answer`: the share g of grey pictures above which the L1 answer for a roof is no longer red.
     """
-    got = as_number(answer)
+    got = as_number(float(answer) if isinstance(answer, numbers.Real) and not isinstance(answer, bool) else answer)
     if got is None:
         return "A number is wanted, a share between 0 and 1."
+    if 15.8 <= got <= 17.2:
+        return "That is in percent: divide by 100."
     known = {
         0.5: "Half would be needed if every roof were red. Only six in ten are, and grey pictures take from all.",
         0.1: "0.6 − 0.1 is one half, but red does not lose g: it loses its share of g, and keeps 0.6 (1 − g).",
         0.6: "0.6 is red's own share, without grey pictures. Up to which g does 0.6 (1 − g) stay above one half?",
         0.4: "0.4 is the share of blue roofs. Red loses the median as soon as its own share is below one half.",
         5 / 6: "That is the share that may have colour; the share of grey ones is asked.",
-        100 / 6: "That is in percent: divide by 100.",
         0.375: "There grey is as frequent as red. The median needs no such tie: it leaves red once that is below one half.",
         0.2: "0.2 is above the turning point: try smaller steps of g, such as 0.01.",
     }
-    return (
-        None
-        if 0.158 <= got <= 0.172
-        else recognise(got, known) or "Print with_greys(g).median('roof') for many g and find the jump."
-    )
+    right = 0.158 <= got <= 0.172
+    return None if right else recognise(got, known) or "Print with_greys(g).median('roof') for many g and find the jump."
 
 
 def _shown(L: torch.Tensor, ab: torch.Tensor) -> torch.Tensor:
@@ -222,7 +222,9 @@ def _filter_cases() -> list[tuple[str, torch.Tensor, bool, str]]:
     noise = torch.randn(1, 2, 48, 48, generator=lot) / color.AB_SCALE
     hues = torch.tensor([[40.0, 0.0], [-20.0, 34.6], [-20.0, -34.6]]).T.repeat_interleave(16, 1)  # (2, 48): their sum is 0
     bands = hues[None, :, None].expand(1, 2, 48, 48) / color.AB_SCALE
-    flat = torch.full_like(L, 0.2)
+    flat, fades = torch.full_like(L, 0.2), 1 - L.abs()
+    cat = photos.load_rgb(photos.sample("chelsea"))[None]
+    cat_L, cat_ab = color.encode(torch.nn.functional.interpolate(cat, (60, 90), mode="area"))
     dark = (torch.randint(0, 4, (3, 48, 48), generator=lot) / 255).float()
 
     def tone(a: float, b: float) -> torch.Tensor:
@@ -230,6 +232,11 @@ def _filter_cases() -> list[tuple[str, torch.Tensor, bool, str]]:
 
     cancel = "its a and b cancel in the mean, though every pixel is vivid. Chroma is √(a² + b²) of each pixel, then averaged."
     toned = "its mean chroma is far from 0, and yet all is one hue: see the spread of hues, the panel's second dial."
+    strength = (
+        "it has one hue, strong in the middle greys, weak near black and white. The distance from the mean colour, like the "
+    )
+    strength += "standard deviation of a and b, takes strength for hue: measure from the line through grey and the mean colour."
+    close = "it is only pale, and its hues lie close together, as in many photographs: they differ. Lower your threshold."
     return [
         ("a grey picture", _shown(L, 0 * ab)[1:2].expand(3, -1, -1), False, "R, G and B are equal everywhere."),
         ("a ColorWorld scene", _shown(L, ab), True, "it is as colourful as pictures get. Is the comparison the wrong way round?"),
@@ -240,6 +247,9 @@ def _filter_cases() -> list[tuple[str, torch.Tensor, bool, str]]:
         ("a nearly black picture", dark, False, "its values are 0 to 3. Saturation, a ratio, is large there."),
         ("a sepia-toned print", _shown(L, tone(6.0, 20.0)), False, toned),
         ("a blue-toned print", _shown(L, tone(-4.0, -16.0)), False, toned),
+        ("a sepia print whose tone fades", _shown(L, tone(9.0, 30.0) * fades), False, strength),
+        ("a copper-toned print whose tone fades", _shown(L, tone(18.0, 22.0) * fades), False, strength),
+        ("a cat's photograph, faded to half its chroma", _shown(cat_L, 0.5 * cat_ab), True, close),
     ]  # fmt: skip
 
 
@@ -251,8 +261,8 @@ def keep(answer) -> str | None:
     """
     if not callable(answer):
         return "Hand over the function itself, check('02.5', keep), not what it returned."
-    said = []
-    for what, rgb, _, _ in _filter_cases():
+    cases, said = _filter_cases(), []
+    for what, rgb, _, _ in cases:
         got = answer(rgb.clone())
         if got is None or got is ...:
             return "It returned nothing yet: is `return` missing, or is the … still there?"
@@ -260,12 +270,11 @@ def keep(answer) -> str | None:
         if not isinstance(got, bool):
             return f"True or False is wanted, got {type(got).__name__} for {what}: compare your measure with a threshold."
         said.append(got)
-    wanted = [right for _, _, right, _ in _filter_cases()]
-    if said == [not right for right in wanted]:
+    if said == [not right for _, _, right, _ in cases]:
         return "Every answer is the wrong way round: True means keep."
     if len(set(said)) == 1:
         return f"It says {said[0]} to everything, to grey and to vivid pictures alike."
-    for (what, _, right, words), got in zip(_filter_cases(), said, strict=True):
+    for (what, _, right, words), got in zip(cases, said, strict=True):
         if got != right:
             return f"It {'keeps' if got else 'drops'} {what}, but {words}"
     return None

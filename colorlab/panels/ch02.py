@@ -136,10 +136,13 @@ def hue_spread(rgb: torch.Tensor) -> float:
     return (a * v - b * u).abs().mean().item()
 
 
-def toned(rgb: torch.Tensor, ab: tuple[float, float]) -> torch.Tensor:
-    """A picture (3, H, W) as a toned print: its own L*, and one (a*, b*) in Lab units everywhere, as far as sRGB has it."""
+def toned(rgb: torch.Tensor, ab: tuple[float, float], fades: bool = False) -> torch.Tensor:
+    """A picture (3, H, W) as a toned print: its own L*, and one (a*, b*) in Lab units everywhere, as far as sRGB has it.
+
+    With `fades` the tone is full at L* 50 and fades towards black and white, as in many real prints.
+    """
     L, _ = color.encode(rgb[None])
-    tone = torch.tensor(ab).view(1, 2, 1, 1).expand(-1, -1, *L.shape[2:]) / color.AB_SCALE
+    tone = torch.tensor(ab).view(1, 2, 1, 1) / color.AB_SCALE * (1 - L.abs() if fades else torch.ones_like(L))
     return color.decode(L, color.fit_gamut(L, tone)[0]).clamp(0, 1)[0]
 
 
@@ -167,7 +170,8 @@ def _gathered() -> dict[str, torch.Tensor]:
     rgb |= {f"{name}, faded": paler(rgb[name], 0.5) for name in names[2:3]}
     rgb |= {f"{name}, black and white": toned(rgb[name], (0.0, 0.0)) for name in names[3:5]}
     rgb |= {f"{name}, a scan": toned(rgb[name], (1.0, 3.0)) for name in names[5:6]}
-    rgb |= {f"{name}, sepia-toned": toned(rgb[name], (6.0, 20.0)) for name in names[:2]}
+    rgb |= {f"{names[0]}, sepia-toned": toned(rgb[names[0]], (6.0, 20.0))}
+    rgb |= {f"{names[1]}, sepia that fades": toned(rgb[names[1]], (9.0, 30.0), fades=True)}
     scenes = ColorWorld(TILE).sample(3, start=2).rgb[:, :, (TILE - PHOTO) // 2 :][:, :, :PHOTO]
     return rgb | {f"scene {n}": scene for n, scene in enumerate(scenes, 2)}
 

@@ -4,12 +4,13 @@ import functools
 import hashlib
 import random
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import torch
 from PIL import Image
 
-from colorlab import color, data, metrics
+from colorlab import color, data, inference, metrics
 from colorlab.panels.ch02 import hue_spread
 from colorlab.world import ColorWorld
 
@@ -29,6 +30,28 @@ def by_skimage(pixels):
 def pillow(pixels):
     """Pillow's "L", 0 to 255."""
     return torch.from_numpy(np.asarray(Image.fromarray(pixels).convert("L")).copy())[None, None].float()
+
+
+def rec709(pixels):
+    """Luma of sRGB values with the weights for light, 0 to 1."""
+    from skimage.color import rgb2gray
+
+    return torch.from_numpy(rgb2gray(pixels))[None, None].float()
+
+
+def in_steps(pixels, steps):
+    """The right L*, rounded to so many steps from black to white, as L."""
+    return (color.rgb_to_lab(batch(pixels))[:, :1] / 100 * steps).round() / steps * 2 - 1
+
+
+def of_grey(pixels):
+    """L of the grey picture of the same L*, which has 8 bits."""
+    return color.encode(batch(inference.grey_pixels(pixels)[..., None].repeat(3, 2)))[0]
+
+
+def refuses(paths):
+    """A split whose own code fails."""
+    raise ValueError("math domain error")
 
 
 def luminance(pixels):
@@ -103,13 +126,24 @@ def chroma(rgb):
 def by_spread(rgb):
     """Another measure of many hues: the lesser spread of the cloud of (a*, b*) around grey."""
     ab = ab_of(rgb).flatten(1)
-    return torch.linalg.eigvalsh(ab @ ab.T / ab.shape[1])[0] > 2.5**2
+    return torch.linalg.eigvalsh(ab @ ab.T / ab.shape[1])[0] > 1.3**2
 
 
-def by_residual(rgb):
+def by_angles(rgb):
+    """Another one: how much of the chroma cancels in the mean, besides the chroma itself."""
+    ab = ab_of(rgb).flatten(1)
+    return chroma(rgb) >= 4 and (1 - ab.sum(1).norm() / ab.norm(dim=0).sum()).item() > 0.003
+
+
+def residual(rgb):
     """What is left of ab once its mean is taken away."""
     ab = ab_of(rgb)
-    return (ab - ab.mean((1, 2), keepdim=True)).norm(dim=0).mean().item() > 4.5
+    return (ab - ab.mean((1, 2), keepdim=True)).norm(dim=0).mean().item()
+
+
+def deviations(rgb):
+    """The standard deviations of a and of b."""
+    return ab_of(rgb).flatten(1).std(1)
 
 
 def saturation(rgb):
@@ -130,13 +164,13 @@ RIGHT = {
         by(lambda path: random.Random(path.name).random()),
     ],
     "02.3": [{"flip", "crop", "tilt"}, ["tilt", "crop", "flip"], ("crop", "tilt", "flip")],
-    "02.4": [1 / 6, 0.17, 0.167, jump(), jump(100), torch.tensor(1 / 6)],
+    "02.4": [1 / 6, 0.17, 0.167, jump(), jump(100), torch.tensor(1 / 6), Fraction(1, 6), np.float32(1 / 6)],
     "02.5": [
-        lambda rgb: chroma(rgb) >= 4 and hue_spread(rgb) >= 2,
-        lambda rgb: hue_spread(rgb) > 2,
+        lambda rgb: chroma(rgb) >= 4 and hue_spread(rgb) >= 1,
+        lambda rgb: hue_spread(rgb) > 1,
         by_spread,
-        by_residual,
-        lambda rgb: np.bool_(chroma(rgb) > data.GREY_CHROMA and hue_spread(rgb) > 1.5),
+        by_angles,
+        lambda rgb: np.bool_(chroma(rgb) > data.GREY_CHROMA and hue_spread(rgb) > 0.5),
     ],
 }
 WRONG = {  # exercise → [(answer, a word that names the misconception)]
@@ -154,7 +188,15 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (lambda p: batch(p).amax(1, True), "HSV"),
         (lambda p: (batch(p).amax(1, True) + batch(p).amin(1, True)) / 2, "HSL"),
         (lambda p: batch(p)[:, 1:2], "one channel"),
-        (luminance, "cube root"),
+        (luminance, "light itself"),
+        (rec709, "Rec. 709"),
+        (lambda p: rec709(p) * 2 - 1, "Rec. 709"),
+        (lambda p: color.encode(torch.from_numpy(p).reshape(1, 3, *p.shape[:2]).float() / 255)[0], "permute(2, 0, 1)"),
+        (lambda p: color.encode(batch(p[..., ::-1].copy()))[0], "BGR"),
+        (lambda p: (color.encode(batch(p).flip(1))[0] + 1) * 50, "BGR"),
+        (lambda p: in_steps(p, 255), "rounded"),
+        (lambda p: in_steps(p, 100), "rounded"),
+        (of_grey, "rounded"),
         (lambda p: color.encode(batch(p) * 255)[0], "divide by 255"),
         (lambda p: color.encode(batch(p)), "L alone"),
         (lambda p: color.encode(batch(p))[1], "one channel"),
@@ -183,6 +225,9 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (by(lambda path: zlib.crc32(str(path).encode()) / 2**32), "whole path"),
         (by(lambda path: len(path.name) / 40), "5 %"),
         (by(lambda path: 0.5), "5 %"),
+        (by(lambda path: ord(path.name[0]) % 100 / 100), "a camera named"),
+        (by(lambda path: sum(map(ord, path.name)) % 100 / 100), "5 %"),
+        (refuses, "could not be checked: ValueError: math domain error"),
         (lambda paths: {"train": paths, "valid": paths[:100], "test": paths[100:200]}, "in two parts"),
         (lambda paths: {"train": paths[200:], "valid": paths[:100], "test": []}, "every path"),
         (lambda paths: by(lambda name: zlib.crc32(name.encode()) / 2**32)([p.name for p in paths]), "as it came"),
@@ -211,6 +256,10 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (0.4, "blue roofs"),
         (5 / 6, "may have colour"),
         (16.7, "percent"),
+        (17, "percent"),
+        (Fraction(100, 6), "percent"),
+        (Fraction(1, 2), "every roof"),
+        (True, "number"),
         (0.375, "as frequent"),
         (0.2, "smaller steps"),
         (0.3, "find the jump"),
@@ -218,13 +267,20 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
     ],
     "02.5": [
         (lambda rgb: chroma(rgb) >= 4, "yet all is one hue"),
+        (lambda rgb: chroma(rgb) >= 4 and hue_spread(rgb) >= 2, "close together"),
+        (lambda rgb: hue_spread(rgb) > 1.5, "close together"),
+        (lambda rgb: residual(rgb) > 4.5, "distance from the mean colour"),
+        (lambda rgb: residual(rgb) > 3, "distance from the mean colour"),
+        (lambda rgb: deviations(rgb).sum().item() > 5, "standard deviation"),
+        (lambda rgb: deviations(rgb).max().item() > 4, "standard deviation"),
+        (lambda rgb: chroma(rgb) >= 4 and deviations(rgb).min().item() > 1.5, "standard deviation"),
         (lambda rgb: chroma(rgb) > 0.5, "paper"),
         (lambda rgb: not (torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2])), "paper"),
         (lambda rgb: chroma(rgb) >= 20, "pale is not grey"),
         (lambda rgb: ab_of(rgb).mean((1, 2)).norm().item() > 4, "cancel"),
         (lambda rgb: saturation(rgb) > 0.1, "Saturation"),
         (lambda rgb: rgb.std().item() > 0.05, "equal everywhere"),
-        (lambda rgb: not (chroma(rgb) >= 4 and hue_spread(rgb) >= 2), "wrong way round"),
+        (lambda rgb: not (chroma(rgb) >= 4 and hue_spread(rgb) >= 1), "wrong way round"),
         (lambda rgb: True, "to everything"),
         (lambda rgb: False, "to everything"),
         (lambda rgb: chroma(rgb), "True or False"),
