@@ -4,13 +4,21 @@ import math
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from colorlab import color, photos
 from colorlab.exercises import as_number, exercise, recognise
 
 
-def number_of(answer: object, truth: float, close: tuple[float, str], known: dict[float, str], hint: str) -> str | None:
-    """Judge a number to one decimal: right within 0.1, `close` within 0.15 of its value, then the known ones, or the hint."""
+def number_of(answer: object, light: float, close: tuple[float, str], known: dict[float, str], hint: str) -> str | None:
+    """Judge L* of a light, to one decimal: right within 0.1, `close` within 0.15 of its value, then the known, or the hint."""
+    truth = 116 * light ** (1 / 3) - 16
+    known |= {
+        100 * light ** (1 / 3): "The cube root is right; L* is 116 times it, minus 16.",
+        truth + 16: "Almost: 116 times the cube root, and then minus 16.",
+        truth / 50 - 1: "That is L*/50 − 1, as the networks see it. L* itself is asked for.",
+        truth / 100: "L* runs from 0 to 100, not from 0 to 1.",
+    }
     got = as_number(answer)
     if got is None:
         return "A number is wanted, without quotes or brackets: an L*, from 0 to 100."
@@ -36,26 +44,20 @@ def half_the_light(answer) -> str | None:
     """
     value = 188 / 255
     light = color.srgb_to_linear(torch.tensor(value, dtype=torch.float64)).item()
-    truth = lightness(value, value, value)
     known = {
-        100 * value: "L* is not 100 times the sRGB value: by that rule grey 128 would be at 50.2, and it is at 53.6. "
-        "Undo the transfer curve, then take the cube root.",
+        100 * value: "L* is not 100 times the sRGB value. Undo the transfer curve, then take the cube root.",
         value: "That is the sRGB value, 188 / 255. It is neither light nor lightness.",
         188.0: "That is the byte. L* runs from 0 to 100.",
         100 * light: "That is the light, in percent of white's: about half. Lightness is what the eye makes of it: "
         "reread 'Lightness', where light goes through a cube root.",
         light: "That is the light, as a share of white's. It still has to go through the cube root.",
         lightness(*[128 / 255] * 3): "That is grey 128, the chapter's example. Here the bytes are 188.",
-        100 * light ** (1 / 3): "The cube root is right; L* is 116 times it, minus 16.",
-        116 * light ** (1 / 3): "Almost: 116 times the cube root, and then minus 16.",
         116 * value ** (1 / 3) - 16: "The cube root was taken of the sRGB value. Undo the transfer curve first: it wants light.",
         light * (29 / 3) ** 3: "That is the straight piece, which is for very dark colours only (light below 0.0089).",
-        truth / 50 - 1: "That is L*/50 − 1, as the networks see it. L* itself is asked for.",
-        truth / 100: "L* runs from 0 to 100, not from 0 to 1.",
     }
     plain = 116 * value ** (2.2 / 3) - 16
     close = plain, "That is what a plain power of 2.2 gives. sRGB's curve is not quite that: use srgb_to_linear."
-    return number_of(answer, truth, close, known, "Take 188 / 255, undo the transfer curve, and put the light into L*'s formula.")
+    return number_of(answer, light, close, known, "Take 188 / 255, undo the transfer curve, and put the light into L*'s formula.")
 
 
 @exercise("01.2")
@@ -66,8 +68,7 @@ def pure_red(answer) -> str | None:
     """
     share = 0.212671
     known = {
-        29.9: "That is luma, 0.299 R + 0.587 G + 0.114 B, taken of the sRGB values. Luma is not L*: no curve was undone, and no "
-        "cube root taken.",
+        29.9: "That is luma, of the sRGB values. Luma is not L*: no curve was undone, and no cube root taken.",
         0.299: "That is luma's weight of red. Luma is not L*.",
         76.2: "That is luma in bytes, 0.299 · 255. Luma is not L*.",
         100 * share: "That is red's light, in percent of white's. L* is its cube root, times 116, minus 16.",
@@ -78,19 +79,16 @@ def pure_red(answer) -> str | None:
         80.09: "That is red's a*. The first of the three is L*.",
         67.20: "That is red's b*. The first of the three is L*.",
         104.55: "That is red's chroma, √(a*² + b*²).",
-        100 * share ** (1 / 3): "The cube root is right; L* is 116 times it, minus 16.",
-        116 * share ** (1 / 3): "Almost: 116 times the cube root, and then minus 16.",
-        lightness(1, 0, 0) / 50 - 1: "That is L*/50 − 1, as the networks see it. L* itself is asked for.",
-        lightness(1, 0, 0) / 100: "L* runs from 0 to 100, not from 0 to 1.",
+        116 * 0.299 ** (1 / 3)
+        - 16: "That is L* of luma's weight, 0.299. Luminance weighs red with the first number in the row of Y.",
+        lightness(255, 0, 0): "A division by 255 is missing: the curve wants sRGB values from 0 to 1, so red is 1.",
+        116 * (255 * share) ** (1 / 3) - 16: "A division by 255 is missing: red's light is 1, as a share of white's, not 255.",
         87.73: "That is pure green, the lightest of the three.",
         32.30: "That is pure blue, the darkest of the three.",
     }
-    close = (
-        lightness(*[128 / 255] * 3),
-        "That is grey 128, which happens to be near. Compute red: one row of the matrix is enough.",
-    )
+    close = lightness(*[128 / 255] * 3), "That is grey 128, near by chance. Compute red: one row of the matrix is enough."
     hint = "Red's light is one number in the matrix, in the row of Y; put it into L*'s formula."
-    return number_of(answer, lightness(1, 0, 0), close, known, hint)
+    return number_of(answer, share, close, known, hint)
 
 
 @exercise("01.3")
@@ -105,7 +103,12 @@ def from_code(answer) -> str | None:
     ab = torch.cat([a, b], dim=1)
     truth = color.code_to_lab(L, ab)
     kept = L.clone(), ab.clone()
-    got = answer(L, ab)
+    try:
+        got = answer(L, ab)
+    except RuntimeError as error:
+        if "except in dimension 0" not in str(error):
+            raise
+        return "torch.cat joins along the batch unless told dim=1: torch.cat([…, …], dim=1) lays channels side by side."
     if got is ...:
         return "The function still returns …: exercise 01.3 is yours to do."
     if got is None:
@@ -117,9 +120,7 @@ def from_code(answer) -> str | None:
     if not (torch.equal(L, kept[0]) and torch.equal(ab, kept[1])):
         return "It changed L or ab in place (+=, *= or an assignment to a slice): its caller loses them. Make new tensors."
     if got.shape != truth.shape:
-        return (
-            f"For L {tuple(L.shape)} and ab {tuple(ab.shape)} the shape should be {tuple(truth.shape)}, got {tuple(got.shape)}."
-        )
+        return f"For L of {tuple(L.shape)} the shape should be {tuple(truth.shape)}, got {tuple(got.shape)}."
     got = got.detach().double()
     if torch.allclose(got, truth.double(), atol=2e-3, rtol=0):
         return None
@@ -136,14 +137,10 @@ def from_code(answer) -> str | None:
         return "L* has to be the first channel, then a*, then b*."
     for factor in (128, 127):
         if colour(ab * factor):
-            return (
-                f"ab is (a*, b*)/110 here, not /{factor}. sRGB ends at |b*| = 107.86, so {factor} would leave a seventh unused."
-            )
+            unused = f"{factor} would leave {1 - 107.86 / factor:.0%}, almost a sixth, unused"
+            return f"ab is (a*, b*)/110 here, not /{factor}. sRGB ends at |b*| = 107.86, so {unused}."
     shapes = [
-        (
-            light(L / 50 - 1) or colour(ab / 110),
-            "That is the way there once more. Turn it round: what undoes / 50 − 1, and what / 110?",
-        ),
+        (light(L / 50 - 1) or colour(ab / 110), "That is the way there once more. What undoes / 50 − 1, and what / 110?"),
         (light(L * 100), "L is L*/50 − 1, not L*/100: middle grey is at 0 and black at −1. Add 1 first, then times 50."),
         (light((L + 1) * 100), "L + 1 runs from 0 to 2, so times 100 makes white 200. L is L*/50 − 1, not L*/100."),
         (light(L * 50), "Black is at L = −1, and would come out as −50. L is L*/50 − 1: the 1 is missing."),
@@ -157,9 +154,8 @@ def from_code(answer) -> str | None:
         (colour((ab + 1) * 110), "ab is 0 for grey, not −1. Only L was shifted by 1."),
         (colour(truth[:, 1:].flip(1)), "a and b changed places."),
     ]
-    return next(
-        (words for wrong, words in shapes if wrong), "Shape and type are right, the values are not: undo L*/50 − 1 and /110."
-    )
+    hint = "Shape and type are right, the values are not: undo L*/50 − 1 and /110."
+    return next((words for wrong, words in shapes if wrong), hint)
 
 
 @exercise("01.4")
@@ -174,6 +170,8 @@ def fix(answer) -> str | None:
     real = color.encode(torch.rand(2, 3, 4, 8, generator=generator))
     light = torch.rand(2, 1, 4, 8, generator=generator) * 1.4 - 0.6
     wild = torch.rand(2, 2, 4, 8, generator=generator) * 2 - 1
+    light[..., 0, :4] = torch.tensor([-1.0, 1.0, -1.0, 1.0])  # black and white, of which the first two stay grey
+    wild[..., 0, :2] = wild[..., 1, :2] = 0
     L, ab = torch.cat([real[0], light], dim=3), torch.cat([real[1], wild], dim=3)
     asked = color.decode(L, ab)
     best, _ = color.fit_gamut(L, ab)
@@ -192,6 +190,8 @@ def fix(answer) -> str | None:
     got = got.detach().float()
     if not got.isfinite().all():
         return "Some values are not finite: is there a division by a chroma of 0?"
+    if got.max() > 50:
+        return "Those are bytes, 0 to 255. A picture is in [0, 1] here: leave out the times 255."
     if torch.allclose(got, asked, atol=1e-4):
         return "Nothing was done: that is color.decode(L, ab), with values outside [0, 1] where no such colour exists."
     if torch.allclose(got, asked.clamp(0, 1), atol=2e-3):
@@ -202,19 +202,24 @@ def fix(answer) -> str | None:
     lab, wanted = color.rgb_to_lab(got), color.code_to_lab(L, ab)
     chroma, most = (torch.linalg.vector_norm(x, dim=1, keepdim=True) for x in (lab[:, 1:], best * color.AB_SCALE))
     if (chroma < 1).all():
-        return "Every pixel is grey now. That keeps L*, and throws away every colour, those that exist as well."
+        return "Every pixel is grey now, those too that exist. If one factor served all: each pixel needs a factor of its own."
     if (chroma[out] < 1).all():
         return "Every colour outside the gamut became grey. Some chroma can stay: find the largest factor for which it exists."
-    (r, g, b), (r0, g0, b0) = got.unbind(1), asked.unbind(1)
     off = moved(got, L, ab, out)
     if shifted(lab, wanted, out):
+        grey = color.decode(L, ab * 0)
+        for name, curve in (("sRGB values", torch.clone), ("light", color.srgb_to_linear)):
+            steps = [(curve(x) - curve(grey)).movedim(1, -1)[(out & (chroma > 3))[:, 0]] for x in (got, asked)]
+            if F.cosine_similarity(*steps).median() > 0.9999:
+                return f"That walks to grey in {name}, where the straight way bends L* or hue. Walk in ab. " + off
+        (r, g, b), (r0, g0, b0) = got.unbind(1), asked.unbind(1)
         if ((r - g) * (g0 - b0) - (g - b) * (r0 - g0)).abs()[(out & (chroma > 3))[:, 0]].median() < 1e-3:
             return "That is scaling in RGB: all three channels squeezed alike. " + off
         return "Lightness and hue have to stay. " + off
     if (lab - wanted).abs().amax(1, keepdim=True)[~out].max() > 2:
         return "Colours that exist were changed as well. Each pixel needs a factor of its own, 1 where nothing is wrong."
-    kept = (chroma[out] / most[out].clamp(min=1)).mean().item()
-    if kept < 0.8:
+    kept = (chroma / most)[out & (most > 3)].mean().item()
+    if kept < 0.93:
         return f"Only {kept:.0%} of the chroma that could have stayed is left. Search for the largest factor, per pixel."
     return None
 
@@ -262,8 +267,7 @@ def variance_to_guess(answer) -> str | None:
         (a + b) / L: "That is a* and b* over L* alone. A share is a part over the whole: all three below the line.",
         L / (a + b): "That is L* over a* and b*. What has to be guessed stands above the line, the whole below it.",
         sum(root[1:]) / sum(root): "Those are standard deviations. Variances, their squares, are what adds up to a whole.",
-        sum(code[1:])
-        / sum(code): "That was measured on the networks' L and ab, whose scales differ (50 and 110). Use Lab units.",
+        sum(code[1:]) / sum(code): "That was measured on the networks' L and ab, whose scales differ. Use Lab units.",
         sum(square[1:]) / sum(square): "Those are mean squares. A variance is taken around each channel's mean.",
         a / (L + a + b): "That is a* alone: add b*.",
         b / (L + a + b): "That is b* alone: add a*.",
@@ -272,7 +276,5 @@ def variance_to_guess(answer) -> str | None:
         sum(rgb[1:]) / sum(rgb): "Those are red, green and blue. Convert to L*a*b* first: color.rgb_to_lab.",
     }
     known = {value: words for value, words in known.items() if np.isfinite(value)}
-    return (
-        recognise(got, known)
-        or "Take the variance of each channel of color.rgb_to_lab over all pixels; then (a + b) / (L + a + b)."
-    )
+    hint = "Take the variance of each channel of color.rgb_to_lab over all pixels; then (a + b) / (L + a + b)."
+    return recognise(got, known) or hint

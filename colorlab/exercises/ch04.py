@@ -43,20 +43,13 @@ def decoder_channels(answer) -> str | None:
         return f"depth=4 makes four decoder blocks, one for each halving; you gave {len(got)} numbers."
     known = [
         (right[::-1], "Right numbers, other order: the decoder begins at the deepest level."),
-        (
-            below,
-            "These come up from below alone. A skip is not added to them (b + s) but laid beside them: its channels count too.",
-        ),
+        (below, "These come up from below alone. A skip is not added (b + s) but laid beside: its channels count too."),
         (here, "That is what each block gives. It takes what comes from below and what the skip brings."),
-        (
-            [2 * h for h in here],
-            "Twice its own level's channels: but what comes from below brings the number of the level below.",
-        ),
-        (
-            [2 * b for b in below],
-            "Twice what comes from below: but the skip comes from the level above, with that level's channels.",
-        ),
+        ([2 * h for h in here], "Twice its own level's channels: but from below comes the number of the level below."),
+        ([2 * b for b in below], "Twice what comes from below: but the skip brings the channels of the level above."),
         ([384, 192, 96, 48], "Levels were doubled past max_width: no level has more than 48 channels."),
+        ([256, 128, 64, 32], "Doubled past max_width, 48, and what comes from below alone: the skip's channels count too."),
+        ([128, 64, 32, 16], "Doubled past max_width, 48, and what each block gives. It takes from below, and from the skip."),
         ([48] * 4, "max_width holds for each level's own channels. A concatenation of two levels may have more."),
         (widths[:-1], "That is what the encoder's blocks take, on the way down. The decoder has the skips."),
         (widths[1:], "That is what the encoder's blocks give. Each block of the decoder takes two levels' channels."),
@@ -172,8 +165,11 @@ def next_size(answer) -> str | None:
         "That takes the nearest multiple, which may be smaller than the picture. Round up.": lambda x, s, _: round(x / s) * s,
         "A side that fits already was made longer: for 64 and stride 8 the answer is 64.": lambda x, s, _: (x // s + 1) * s,
         "A power of two is not needed, only a multiple of the stride: 104 = 13 · 8 will do.": _power,
+        "A power of two is not needed, nor always enough: a side of 1 needs one whole stride.": lambda x, s, _: _power(x, 1),
+        "8 is the stride of depth 3 at full size. Use config.depth and config.half.": lambda x, s, _: _up(x, 8),
         "half=True is one halving more, so the stride doubles. Reread half size.": lambda x, s, c: _up(x, 2**c.depth),
         "The halvings multiply: three of them make 2·2·2 = 8, not 6.": lambda x, s, c: _up(x, 2 * (c.depth + c.half)),
+        "Halvings multiply, 2·2·2 = 8 for three, not 2 · 3; and half=True is one more.": lambda x, s, c: _up(x, 2 * c.depth),
         "That is how many pixels are missing; the side itself is wanted.": lambda x, s, _: -x % s,
         "That is the stride. Its smallest multiple that is not below side is wanted.": lambda x, s, _: s,
     }
@@ -194,6 +190,7 @@ def _net(dropout: bool) -> nn.Module:
 
 
 @exercise("04.4")
+@torch.enable_grad()  # and, however an answer leaves it, restored in the end
 def predict(answer) -> str | None:
     """The same answer for a picture alone and in any company, and the network is handed back as it came.
 
@@ -221,12 +218,12 @@ def predict(answer) -> str | None:
             if torch.allclose(value, alone, atol=1e-5):
                 return "One at a time, but in training mode: BatchNorm takes the picture's own mean, not what it learnt."
             if any(not torch.equal(a, b) for a, b in zip(net.buffers(), before.buffers(), strict=True)):
-                return (
-                    "BatchNorm's running statistics were changed: using a network must not teach it. First eval(), then net(L)."
-                )
+                return "BatchNorm's running statistics were changed: using a network must not teach it. Call eval() first."
             if dropout:
                 return "Dropout still draws: the same picture gets another answer each time. net.eval() ends that, in all layers."
             return "The answers are not those of the network in eval mode. net.eval(), then net(L), and nothing more."
+        if not torch.is_grad_enabled():
+            return "Gradients stay off after it, for the whole program, and no training would work: `with torch.no_grad():`."
         if got.requires_grad:
             return "Right numbers, but they carry the graph of gradients: `with torch.no_grad():` saves its memory."
         if any(not p.requires_grad for p in net.parameters()):
@@ -270,11 +267,13 @@ def floor_of_balloons(answer) -> str | None:
         to_mean: "That is the error of the mean colour, the best answer to L2. L1 has a better: the median.",
         to_red: "That is the error of painting every balloon the likeliest colour. The per-channel median does better.",
         apart: "That is the mean distance ΔE76; L1 looks at each channel alone.",
+        sum(error((0, 0)))
+        / 2: "That is the error of grey, a = b = 0. The per-channel median lies nearer to the balloons' colours.",
         right / 110: "That is in the network's units: times color.AB_SCALE gives Lab units.",
     }
     nearest = min(known, key=lambda value: abs(value - got))  # two of them lie 1 % apart
     if words := recognise(got, {nearest: known[nearest]}):
         return words
-    if 30 <= got <= 50:
+    if 34 <= got <= 42:
         return "Near, as a measurement on a few dozen balloons is. For the exact floor take world.distribution and world.median."
     return "For each colour: its probability times |colour − median|, for a and for b; then the mean of both. Reread Still sepia."

@@ -196,8 +196,10 @@ def channel_mixer(photo: object = None) -> widgets.Panel:
             "a": Slider("a* (%)", 0, 200, 100, 5),
             "b": Slider("b* (%)", 0, 200, 100, 5),
         },
-        "Set a* and b* to 0: a grey photograph, sharp as ever. Then put them back and set L* to 0: is anything left to see?",
-        "A photograph on the left; on the right the same with its L*, a* and b* multiplied by what the sliders say.",
+        "Set a* and b* to 0: a grey photograph, sharp as ever. Then put them back and set L* to 0: is anything left to see? "
+        "Put a* at 200 %, and mean |b*| falls too: where the mix does not exist, all of its chroma is lowered.",
+        "A photograph on the left; on the right the same with its L*, a* and b* multiplied by what the sliders say, and its "
+        "chroma lowered where the mix does not exist.",
         (
             Effect("light", "spreads L*", lambda shown: mixed_lab(shown)[0].std().item(), (0, 50, 100, 150)),
             Effect("a", "raises mean |a*|", lambda shown: mixed_lab(shown)[1].abs().mean().item(), (0, 50, 100, 150)),

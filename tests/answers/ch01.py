@@ -83,6 +83,27 @@ def by_pixel(L, ab):
     return (out.clamp(0, 1) * 255).round() / 255
 
 
+def few_halvings(L, ab, steps=3):
+    """Bisection that stops early, or late enough."""
+    low, high = torch.zeros_like(L), torch.ones_like(L)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        there = exists(color.decode(L, ab * middle))
+        low, high = torch.where(there, middle, low), torch.where(there, high, middle)
+    return color.decode(L, torch.where(exists(color.decode(L, ab)), ab, ab * low)).clamp(0, 1)
+
+
+def by_direction(L, ab, least=0.0):
+    """The largest chroma along each pixel's own direction, which a grey does not have."""
+    chroma = torch.linalg.vector_norm(ab, dim=1, keepdim=True).clamp(min=least)
+    low, high = torch.zeros_like(chroma), chroma.clone()
+    for _ in range(16):
+        middle = (low + high) / 2
+        there = exists(color.decode(L, ab / chroma * middle))
+        low, high = torch.where(there, middle, low), torch.where(there, high, middle)
+    return color.decode(L, ab / chroma * low).clamp(0, 1)
+
+
 def clipped(L, ab):
     return color.decode(L, ab).clamp(0, 1)
 
@@ -179,6 +200,8 @@ RIGHT = {
         by_steps,
         by_halving,
         by_pixel,
+        lambda L, ab: few_halvings(L, ab, 16),
+        lambda L, ab: by_direction(L, ab, 1e-6),
         lambda L, ab: by_steps(L, ab, 30),
         lambda L, ab: color.decode(L, color.fit_gamut(L, ab)[0]),
         lambda L, ab: color.decode(L, color.fit_gamut(L, ab)[0]).clamp(0, 1),
@@ -212,6 +235,9 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (29.9, "luma"),
         (0.299, "luma"),
         (76.245, "luma in bytes"),
+        (61.6, "luma's weight"),
+        (late(lambda: skimage.color.xyz2lab([[[0.0, 0.212671 * 255, 0.0]]])[0, 0, 0]), "division by 255"),
+        (late(lambda: lightness(0.212671 * ((255 + 0.055) / 1.055) ** 2.4)), "division by 255"),
         (21.27, "light, in percent"),
         (21.26, "light, in percent"),
         (0.2127, "share of white's"),
@@ -250,6 +276,8 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (lambda L, ab: torch.cat([ab * 110, (L + 1) * 50], dim=1), "first channel"),
         (lambda L, ab: ((L + 1) * 50, ab * 110), "two things"),
         (lambda L, ab: torch.cat([(L + 1) * 50, ab * 110], dim=1)[0], "shape should be"),
+        (lambda L, ab: torch.cat([(L + 1) * 50, ab * 110]), "unless told dim=1"),
+        (lambda L, ab: torch.cat([(L + 1) * 50, ab * 110], dim=2), "RuntimeError"),
         (lambda L, ab: torch.cat([(L + 1) * 50, ab * 110], dim=1).numpy(), "not a tensor"),
         (color.decode, "one step too far"),
         (in_place, "in place"),
@@ -265,10 +293,15 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (lambda L, ab: color.decode(L, ab * 0).clamp(0, 1), "Every pixel is grey"),
         (grey_where_outside, "became grey"),
         (squeezed, "scaling in RGB"),
-        (towards_grey, "scaling in RGB"),
+        (towards_grey, "grey in sRGB values"),
         (lambda L, ab: color.decode(L, ab).div(2).add(0.25).clamp(0, 1), "have to stay"),
         (one_factor, "factor of its own"),
-        (towards_grey_in_light, "have to stay"),
+        (towards_grey_in_light, "grey in light"),
+        (few_halvings, "chroma that could have stayed"),
+        (lambda L, ab: by_steps(L, ab, 10), "chroma that could have stayed"),
+        (by_direction, "not finite"),
+        (lambda L, ab: by_halving(L, ab) * 255, "bytes"),
+        (lambda L, ab: (by_halving(L, ab).clamp(0, 1) * 255).byte(), "bytes"),
         (per_channel, "have to stay"),
         (clipped_with_old_light, "still outside"),
         (lambda L, ab: color.decode(L, ab.clamp(-0.5, 0.5)), "still outside"),

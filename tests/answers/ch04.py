@@ -109,6 +109,15 @@ def half_frozen(net):
     net[1].eval()
 
 
+def off_for_good(net, L):
+    """Gradients are switched off, and nobody switches them on again."""
+    was = net.training
+    torch.set_grad_enabled(False)
+    ab = net.eval()(L)
+    net.train(was)
+    return ab
+
+
 def taught(net, L):
     """Uses the network once in training mode, for nothing."""
     net.train()
@@ -162,6 +171,8 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         ([96, 96, 64, 32], "level below"),
         ([96, 96, 96, 64], "level above"),
         ([384, 192, 96, 48], "max_width"),
+        ([256, 128, 64, 32], "from below alone"),
+        ([128, 64, 32, 16], "what each block gives"),
         ([48, 48, 48, 48], "A concatenation of two"),
         ([16, 32, 48, 48], "encoder"),
         ([32, 48, 48, 48], "encoder's blocks give"),
@@ -193,7 +204,10 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (lambda side, config: round(side / stride(config)) * stride(config), "nearest"),
         (lambda side, config: (side // stride(config) + 1) * stride(config), "fits already"),
         (lambda side, config: max(stride(config), 2 ** math.ceil(math.log2(side))), "power of two"),
+        (lambda side, config: 2 ** math.ceil(math.log2(side)), "nor always enough"),
+        (lambda side, config: math.ceil(side / 8) * 8, "8 is the stride of depth 3"),
         (lambda side, config: -(-side // 2**config.depth) * 2**config.depth, "half=True"),
+        (lambda side, config: math.ceil(side / (s := 2 * config.depth)) * s, "not 2 · 3"),
         (lambda side, config: math.ceil(side / (s := 2 * (config.depth + config.half))) * s, "2·2·2"),
         (lambda side, config: -side % stride(config), "missing"),
         (lambda side, config: stride(config), "multiple that is not below"),
@@ -211,6 +225,7 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (using(restore=lambda net, was: setattr(net, "training", was)), "Restore"),
         (using(restore=lambda net, was: net.train()), "went back in training"),
         (using(prepare=frozen), "requires_grad"),
+        (off_for_good, "Gradients stay off"),
         (using(run=taught), "running statistics"),
         (using(run=lambda net, L: net(L) * 110), "nothing more"),
         (using(run=lambda net, L: net(L)[0]), "(4, 2, 8, 8)"),
@@ -228,7 +243,10 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (spread((65, 45)), "likeliest"),
         (spread(MEDIAN, math.hypot), "ΔE76"),
         (spread(MEDIAN) / 110, "AB_SCALE"),
+        (spread((0, 0)), "error of grey"),
         (34.1, "Near"),
+        (46, "Reread"),
+        (32, "Reread"),
         (20, "Reread"),
         ("none", "number"),
     ],
