@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_predictions_are_kept_beside_the_notebook_and_met_by_outcomes(tmp_path, 
     assert "no prediction" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("guess", ["much", None, True])
+@pytest.mark.parametrize("guess", ["much", None, True, float("nan")])
 def test_a_prediction_is_a_number(guess, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="is a number"):
@@ -119,6 +120,8 @@ def test_a_proof_of_networks_compares_names_and_weights_gradients():
     assert "differ" in exercises.proof(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Sigmoid()), build(), x).words
 
 
-@pytest.mark.parametrize(("answer", "number"), [(1, 1.0), (torch.tensor([2.5]), 2.5), ("1", None), (True, None), ([1], None)])
+@pytest.mark.parametrize(
+    ("answer", "number"), [(1, 1.0), (torch.tensor([2.5]), 2.5), (Fraction(1, 4), 0.25), ("1", None), (True, None), ([1], None)]
+)
 def test_numbers_are_taken_from_what_holds_one(answer, number):
     assert exercises.as_number(answer) == number

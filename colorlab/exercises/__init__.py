@@ -7,6 +7,7 @@ misconception. `predict("00.a", guess)` and `outcome` keep what the reader expec
 import importlib
 import json
 import math
+import numbers
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,12 +64,13 @@ def check(number: str, answer: object) -> Verdict:
 def predict(number: str, guess: float) -> None:
     """Write down what you expect before you see it. Kept beside the notebook; the last chapter shows your calibration.
 
-    Raises ValueError for a guess that is not a number.
+    Raises ValueError for a guess that is not a finite number.
     """
-    if isinstance(guess, bool) or not isinstance(guess, int | float):
+    value = as_number(guess)
+    if value is None or not math.isfinite(value):
         raise ValueError(f"A prediction is a number, got {guess!r}.")
-    _remember(number, {"guess": float(guess)})
-    print(f"Noted: you expect {guess:g}.")
+    _remember(number, {"guess": value})
+    print(f"Noted: you expect {value:g}.")
 
 
 def outcome(number: str, measured: float) -> None:
@@ -112,7 +114,7 @@ def as_number(answer: object) -> float | None:
     if isinstance(answer, torch.Tensor | np.ndarray | np.generic):
         answer = torch.as_tensor(answer)
         answer = answer.item() if answer.numel() == 1 else None
-    return float(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else None
+    return float(answer) if isinstance(answer, numbers.Real) and not isinstance(answer, bool) else None
 
 
 def recognise(got: float, known: dict[float, str]) -> str | None:

@@ -8,7 +8,8 @@ import torch
 from colorlab.exercises import as_number, exercise, recognise
 from colorlab.world import NEAR, ColorWorld, Distribution
 
-# Another world's balloons, of which the exercise's text tells.
+# Another world's balloons and roofs, of which the exercises' texts tell.
+VILLAGE = [(0.7, (45.0, 34.0)), (0.3, (2.0, -28.0))]
 FESTIVAL = [(0.40, (5.0, -50.0)), (0.25, (60.0, 20.0)), (0.20, (65.0, 45.0)), (0.15, (0.0, 55.0))]
 
 
@@ -25,15 +26,6 @@ def _pair(answer: object) -> tuple[float, float] | None:
         return None
     found = tuple(as_number(x) for x in values)
     return None if None in found else found
-
-
-def _halfway(p: np.ndarray, ab: np.ndarray) -> np.ndarray:
-    """The point of least mean distance, both channels at once (Weiszfeld's iteration)."""
-    at = p @ ab
-    for _ in range(200):
-        weight = p / np.maximum(np.linalg.norm(ab - at, axis=1), 1e-9)
-        at = weight @ ab / weight.sum()
-    return at
 
 
 @exercise("03.1")
@@ -57,10 +49,6 @@ def l1_answer(answer) -> str | None:
         (ab[np.argmin(cost)], "Of the real colours that one has the least L1 error, but nothing asks for a real colour."),
         (np.median(ab, axis=0), "That is the median with every colour counted once: let each weigh as much as its probability."),
         (ab.mean(axis=0), "That is the mean, and one that forgets the probabilities. L1's answer is the median."),
-        (
-            _halfway(p, ab),
-            "That point is least in distance, both channels at once. L1 adds up the channels: each has its own median.",
-        ),
         (truth[::-1], "a* and b* changed places."),
         (tuple(x / 110 for x in truth), "That is in the networks' units. The distribution is in Lab units: answer in them."),
     ]
@@ -78,14 +66,13 @@ def l1_answer(answer) -> str | None:
 def floor(answer) -> str | None:
     """That is the floor, Σ p·|c − mean|²: what is left when everything that grey tells has been learnt.
 
-    `answer`: the least expected squared error of a roof's colour, in Lab units squared.
+    `answer`: the least expected squared error of the village's roofs, in Lab units squared.
     """
     got = as_number(answer)
     if got is None:
         return "A number is wanted, in Lab units squared."
-    world = ColorWorld(16)
-    p, ab = _arrays(world.distribution("roof"))
-    squares = ((ab - world.mean("roof")) ** 2).sum(axis=1)  # |c − mean|², of each colour
+    p, ab = _arrays(VILLAGE)
+    squares = ((ab - p @ ab) ** 2).sum(axis=1)  # |c − mean|², of each colour
     truth, apart = p @ squares, ((ab[0] - ab[1]) ** 2).sum()
     if math.isclose(got, truth, rel_tol=0.03):
         return None
@@ -93,16 +80,19 @@ def floor(answer) -> str | None:
         return "No amount of training reaches 0: roofs of one grey have two colours, and one answer serves both. See The floor."
     known = {
         squares.sum(): "Each squared distance counts as often as its colour occurs: multiply by its probability before adding.",
-        squares.mean(): "Both colours were counted alike: weigh them 60 to 40.",
+        squares.mean(): "Both colours were counted alike: weigh them 70 to 30.",
         math.sqrt(truth): "That is the root, a typical distance. The floor of a squared error is squared.",
         truth / 2: "That is the mean over the two channels. A squared distance is the sum over both.",
         p @ np.sqrt(squares): "That is the mean distance. Square each distance first, then average.",
+        apart / 4: "That takes the mean half-way between the colours. It lies nearer to the likelier one: weigh them 70 to 30.",
         apart: "That is the squared distance between the two colours. The mean lies between them, nearer to both.",
         math.sqrt(apart): "That is the distance between the two colours. The floor asks how far each is from the mean, squared.",
+        p.max() * apart: "That is the squared error of always answering the rarer colour.",
+        p @ (ab**2).sum(axis=1): "That is the squared error of answering grey, (0, 0). The mean does better.",
         p.min() * apart: "That is the squared error of always answering the likelier colour, as L1 does. The mean does better.",
         2 * truth: "That is what a true redraw scores, twice the floor.",
         truth / 110**2: "That is in the networks' units, (a*, b*)/110: multiply by 110².",
-        truth / 110**2 / 2: "That is PyTorch's mean over channels too, in the networks' units. Lab units, summed over channels.",
+        _floor_of("roof"): "That is the floor of the chapter's own roofs, 60 to 40. In the village it is 70 to 30.",
         _floor_of("balloon"): "That is the balloons' floor. The roofs' is asked.",
     }
     return recognise(got, known) or "Take the mean of the two colours; then Σ p·|c − mean|², both channels added up."
@@ -124,20 +114,21 @@ def four_redraws(answer) -> str | None:
         return "A number is wanted: one squared error divided by another."
     known = {
         2.0: "That is one redraw. Average four of them first: their scatter shrinks, the truth's does not. See Higher PSNR.",
-        1.5: "That is the average of two redraws. Four are asked.",
-        4 / 3: "That is the average of three redraws. Four are asked.",
+        1.5: "That is two redraws averaged, or a square divided by √4. The scatter's square shrinks to a quarter.",
         math.sqrt(1.25): "That is the ratio of the roots. Leave the errors squared.",
         0.8: "That is the floor divided by the error: turn the fraction round.",
         10 * math.log10(1.25): "That is the difference in decibels. The ratio of the squared errors is asked.",
         5.0: "The scatter of an average of four is a quarter of one's, not four times it.",
-        8.0: "That adds four redraws' errors. Average the colours first, then measure once.",
-        0.5: "Half the floor would be below the floor, where no guess can be. See Higher PSNR is not truer.",
         0.25: "The average's own scatter is a quarter of the floor, but the truth scatters too: add 1.",
         1.25 * _floor_of("balloon"): "That is the error itself. Divide it by the floor.",
     }
+    if abs(got - 4 / 3) < 0.002:
+        return "That is the average of three redraws. Four are asked."
     words = recognise(got, known)
-    if words or abs(got - 1.25) < 0.08:  # measured on 200 scenes, the ratio varies by as much
+    if words or abs(got - 1.25) < 0.06:  # measured on 1,000 scenes, the ratio varies by as much
         return words
+    if 1.1 < got < 1.4:
+        return "Near: with few scenes, luck moves it that far. Measure on 1,000, or work it out: which fraction is it?"
     if got <= 1.02:
         return (
             "True colours do not score better than the mean: nothing scores below the floor, and only an average of endlessly "
@@ -167,8 +158,13 @@ def share_near(answer) -> str | None:
             return f"One number is wanted for all guesses together, got {type(said).__name__}: take the mean over the guesses."
         got.append(value)
     truth = [_near(*case).any(axis=1).mean() for case in cases]
-    if np.allclose(got, truth, atol=1e-4):
+    if np.allclose(got, truth, atol=6e-4):
         return None
+    if len(set(got)) == 1:
+        return (
+            f"It says {got[0]:g} of every set of guesses. Was one side multiplied by 110 (both are in Lab units already), or "
+            "norm() taken without dim, over all guesses at once?"
+        )
     wrong = {
         "That is near *every* colour at once, which no guess can be. Near any one is enough: the least distance counts.": (
             lambda g, d: _near(g, d).all(axis=1).mean()
@@ -197,18 +193,15 @@ def share_near(answer) -> str | None:
         "That is how many guesses are near. Divide by their number.": lambda g, d: _near(g, d).any(axis=1).sum(),
         "That is in percent. A share lies between 0 and 1.": lambda g, d: 100 * _near(g, d).any(axis=1).mean(),
         "That is the share of guesses that are near *none*.": lambda g, d: 1 - _near(g, d).any(axis=1).mean(),
-        "That is the share of real colours which some guess is near. Asked is the share of guesses.": (
-            lambda g, d: _near(g, d).any(axis=0).mean()
-        ),
         "Only the likeliest colour was compared. The others are real too.": lambda g, d: _near(g, [max(d)]).mean(),
-        "Guesses and distribution are both in Lab units already: nothing needs to be multiplied or divided by 110.": (
-            lambda g, d: _near(110 * g, d).any(axis=1).mean()
+        "The guesses were divided by 110, the colours not. Both are in Lab units already.": (
+            lambda g, d: _near(g / 110, d).any(axis=1).mean()
         ),
     }
     for words, function in wrong.items():
         if np.allclose(got, [function(*case) for case in cases], atol=1e-4):
             return words
-    n = next(n for n, (x, y) in enumerate(zip(got, truth, strict=True)) if abs(x - y) > 1e-4)
+    n = next(n for n, (x, y) in enumerate(zip(got, truth, strict=True)) if not abs(x - y) <= 6e-4)
     return (
         f"For guesses {cases[n][0][:4].round().int().tolist()} … and {cases[n][1]}: {truth[n]:.3f} is right, got {got[n]:.3f}. "
         "Take each guess's distance to each colour, and ask whether the least is 20 or less."
@@ -250,19 +243,26 @@ def rarest(answer) -> str | None:
 
     `answer`: a distribution of three colours for the balloon, [(probability, (a*, b*)), …].
     """
+    if isinstance(answer, ColorWorld):
+        return "That is the world. Hand over its distribution, the list `mine`."
     if not isinstance(answer, list | tuple) or len(answer) < 2:
         return "A list of three is wanted: [(probability, (a*, b*)), …]."
     its = ColorWorld(16, distributions={"balloon": list(answer)})  # its ValueError says what is wrong with a distribution
     real = [(p, ab) for p, ab in its.distribution("balloon") if p > 0]
-    if len({ab for _, ab in real}) != 3 or len(real) != 3:
-        return f"Three different colours with a probability above 0 are wanted, got {len({ab for _, ab in real})}."
+    if (different := len({ab for _, ab in real})) != 3 or len(real) != 3:
+        twice = f", one of them listed more than once ({len(real)} entries)" if different < len(real) else ""
+        return f"Three different colours with a probability above 0 are wanted, got {different}{twice}."
     (least, rare), (second, _), (_, likeliest) = sorted(real)
     mean, median = its.mean("balloon"), its.median("balloon")
     told = f"L1 answers ({median[0]:g}, {median[1]:g})"
     if second - least < 1e-6:
         return "Two colours are equally rare: give one of them less than both others."
-    if max(p for p, _ in real) >= 0.5:
-        return f"{told}: a colour with half of the probability or more is the median of both channels. Leave each below one half."
+    if abs(max(p for p, _ in real) - 0.5) < 1e-9:
+        return f"{told}: at exactly one half every value between two is as good. Leave each colour below one half."
+    if max(p for p, _ in real) > 0.5:
+        return (
+            f"{told}: a colour with more than half of the probability is the median of both channels. Leave each below one half."
+        )
     if math.dist(median, likeliest) < 1e-6:
         return f"{told}, the likeliest colour. That happens, but the median is not the likeliest: put the rarest in the middle."
     if math.dist(median, rare) > 1e-6:

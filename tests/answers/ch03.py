@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from answers import late
-from colorlab.exercises.ch03 import FESTIVAL
+from colorlab.exercises.ch03 import FESTIVAL, VILLAGE
 from colorlab.world import NEAR, ColorWorld
 
-ROOF = ColorWorld(16).distribution("roof")
+ROOF = VILLAGE
 BALLOON = ColorWorld(16).distribution("balloon")
 
 
@@ -24,19 +24,19 @@ def sliding(distribution):
 
 def errors(power=2, guess=None):
     """Distances of the roof's colours to a guess (default: the mean), to a power: [(probability, value)]."""
-    guess = ColorWorld(16).mean("roof") if guess is None else guess
+    guess = ColorWorld(16, distributions={"roof": ROOF}).mean("roof") if guess is None else guess
     return [(p, math.dist(ab, guess) ** power) for p, ab in ROOF]
 
 
 def drawn(kind="roof", scenes=400):
     """The floor as it is measured: the mean squared distance of a kind's pixels to their known mean."""
-    world = ColorWorld(32)
+    world = ColorWorld(32, distributions={"roof": ROOF})
     some = world.sample(scenes, start=0)
     pixels = 110 * some.ab.movedim(1, -1)[some.kind == world.kinds.index(kind)]
     return (pixels - torch.tensor(world.mean(kind))).square().sum(1).mean().item()
 
 
-def redraws(count=4, scenes=200):
+def redraws(count=4, scenes=1000):
     """The squared error of the average of some redraws over the known mean's, measured on balloons."""
     world = ColorWorld(32)
     some = world.sample(scenes, start=1_000_000)
@@ -79,9 +79,10 @@ FLOOR = sum(p * x for p, x in errors())
 RIGHT = {
     "03.1": [(5, 20), torch.tensor(ColorWorld(16, distributions={"balloon": FESTIVAL}).median("balloon")),
              late(lambda: sliding(FESTIVAL)), np.array([[5.0, 20.0]])],
-    "03.2": [FLOOR, 0.6 * 0.4 * math.dist(ROOF[0][1], ROOF[1][1]) ** 2, late(drawn), torch.tensor(FLOOR)],
-    "03.3": [1.25, 5 / 4, late(redraws), late(lambda: redraws(scenes=400))],
-    "03.4": [by_torch, by_loop, lambda g, d: (distances(g, d) <= 20).any(1).double().mean().item()],
+    "03.2": [FLOOR, 0.7 * 0.3 * math.dist(ROOF[0][1], ROOF[1][1]) ** 2, late(lambda: drawn(scenes=3000)), torch.tensor(FLOOR)],
+    "03.3": [1.25, 5 / 4, late(redraws), late(lambda: redraws(scenes=1500))],
+    "03.4": [by_torch, by_loop, lambda g, d: round(by_loop(g, d), 3),
+             lambda g, d: (distances(g, d) <= 20).any(1).double().mean().item()],
     "03.5": [
         [(0.45, (-50, 48)), (0.15, (40, 0)), (0.40, (50, -40))],
         ((0.3, (30, 5)), (0.36, (-45, 40)), (0.34, (40, -45))),
@@ -107,7 +108,11 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
     "03.2": [
         (0, "No amount of training"),
         (sum(x for _, x in errors()), "multiply by its probability"),
-        (sum(x for _, x in errors()) / 2, "60 to 40"),
+        (sum(x for _, x in errors()) / 2, "counted alike"),
+        (math.dist(ROOF[0][1], ROOF[1][1]) ** 2 / 4, "half-way"),
+        (sum(p * x for p, x in errors(2, ROOF[1][1])), "rarer"),
+        (sum(p * x for p, x in errors(2, (0, 0))), "grey"),
+        (1366.56, "60 to 40"),
         (math.sqrt(FLOOR), "root"),
         (FLOOR / 2, "two channels"),
         (sum(p * x for p, x in errors(1)), "mean distance"),
@@ -116,7 +121,6 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (sum(p * x for p, x in errors(2, ROOF[0][1])), "as L1 does"),
         (2 * FLOOR, "redraw"),
         (FLOOR / 110**2, "multiply by 110²"),
-        (FLOOR / 110**2 / 2, "PyTorch"),
         (late(lambda: sum(p * math.dist(ab, ColorWorld(16).mean("balloon")) ** 2 for p, ab in BALLOON)), "balloons' floor"),
         (77, "mean of the two colours"),
         ([1366], "number"),
@@ -127,13 +131,14 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (0, "A higher PSNR is not a truer picture"),
         (1.5, "two redraws"),
         (4 / 3, "three"),
+        (1.15, "luck"),
+        (1.36, "luck"),
         (0.8, "turn the fraction"),
         (0.5, "below the floor"),
         (0.25, "add 1"),
         (1.118, "roots"),
         (0.969, "decibels"),
         (5, "a quarter of one's"),
-        (8, "Average the colours first"),
         (late(lambda: 1.25 * drawn("balloon", 2000)), "itself"),
         (3, "Split the error"),
         (float("nan"), "Split the error"),
@@ -142,6 +147,9 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
     "03.4": [
         (lambda g, d: (distances(g, d) <= 20).all(1).float().mean(), "every"),
         (of_mean, "near the mean"),
+        (lambda g, d: by_torch(g / 110, d), "divided by 110"),
+        (lambda g, d: 0.0, "every set"),
+        (lambda g, d: float("nan"), "is right, got nan"),
         (lambda g, d: (channels(g, d) <= 20).any(1).all(1).float().mean(), "the ochre counts"),
         (lambda g, d: (channels(g, d) <= 20).all(2).any(1).float().mean(), "square"),
         (lambda g, d: (channels(g, d).sum(2) <= 20).any(1).float().mean(), "as L1 does"),
@@ -151,7 +159,6 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (lambda g, d: (distances(g, d) <= 20).any(1).sum(), "Divide by their number"),
         (lambda g, d: 100 * by_loop(g, d), "percent"),
         (lambda g, d: 1 - by_loop(g, d), "none"),
-        (lambda g, d: (distances(g, d) <= 20).any(0).float().mean(), "share of guesses"),
         (lambda g, d: by_loop(g, [max(d)]), "likeliest"),
         (lambda g, d: by_loop(110 * g, d), "110"),
         (lambda g, d: (distances(g, d) <= 10).any(1).float().mean(), "least is 20"),
@@ -167,11 +174,14 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (BALLOON, "put together"),
         ([(0.4, (-50, 48)), (0.2, (0, 0)), (0.4, (50, -40))], "which is near"),
         (ROOF, "got 2"),
-        ([(0.6, (-50, 48)), (0.15, (40, 0)), (0.25, (50, -40))], "half of the probability"),
+        ([(0.6, (-50, 48)), (0.15, (40, 0)), (0.25, (50, -40))], "more than half"),
         ([(0.4, (-50, 48)), (0.3, (40, 0)), (0.3, (50, -40))], "equally rare"),
         ([(0.45, (-50, 48)), (0.15, (40, 0)), (0.3, (50, -40))], "sum to 1"),
         ([(0.45, (-90, 48)), (0.15, (40, 0)), (0.4, (50, -40))], "sRGB"),
         ([0.45, 0.15, 0.4], "must be given as"),
         ("red", "list of three"),
+        (ColorWorld(16), "the list `mine`"),
+        ([(0.45, (-50, 48)), (0.15, (-50, 48)), (0.2, (40, 0)), (0.2, (40, 0))], "more than once"),
+        ([(0.5, (-50, 48)), (0.1, (40, 0)), (0.4, (50, -40))], "exactly one half"),
     ],
 }  # fmt: skip
