@@ -12,7 +12,7 @@ def main() -> None:
     if not folders:
         print('\nFor the model card\'s figures name its test folders: PHOTOS="flowers/test grocery/test …" make bench')
         return
-    print(f"\n## … and on the photographs of {len(folders)} folders\n")
+    print(f"\n## … and on those of {', '.join(folders)}\n")
     print(evaluate.table(evaluate.evaluate(colorizer, data.find_pictures(folders), progress=False)))
 
 
