@@ -44,6 +44,22 @@ def exercise(number: str) -> Callable:
     return register
 
 
+class Wrong(Exception):
+    """What a check raises instead of returning its words, where that is shorter."""
+
+
+def call(answer: object, number: str, name: str, *inputs: object) -> object:
+    """What a function that was handed in as an answer returns; raises Wrong if it is none, or returns nothing or still `...`."""
+    if not callable(answer):
+        raise Wrong(f"Hand over the function itself, check({number!r}, {name}), not what it returned.")
+    got = answer(*inputs)
+    if got is ...:
+        raise Wrong(f"The function still returns …: exercise {number} is yours to do.")
+    if got is None:
+        raise Wrong("It returned nothing: is `return` missing?")
+    return got
+
+
 def check(number: str, answer: object) -> Verdict:
     """Say whether an answer is right, and if not, which misconception it shows. Raises ValueError for an unknown number.
 
@@ -56,6 +72,8 @@ def check(number: str, answer: object) -> Verdict:
         return Verdict(False, f"Exercise {number} is yours to do: replace the … and run the cell again.")
     try:
         wrong = _CHECKS[number](answer)
+    except Wrong as error:
+        wrong = str(error)
     except Exception as error:  # an answer of any kind may come in; none may break the chapter
         wrong = f"Your answer could not be checked: {type(error).__name__}: {error}"
     return Verdict(wrong is None, wrong or _CHECKS[number].__doc__.strip().splitlines()[0])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from colorlab import color, metrics, photos
-from colorlab.exercises import as_number, exercise, recognise
+from colorlab.exercises import as_number, call, exercise, recognise
 
 
 @exercise("00.1")
@@ -15,15 +15,9 @@ def to_batch(answer) -> str | None:
 
     `answer`: a function, pixels (H, W, 3) uint8 → rgb (1, 3, H, W) float in [0, 1].
     """
-    if not callable(answer):
-        return "Hand over the function itself, check('00.1', to_batch), not what it returned."
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
     truth = torch.tensor([[[[int(v) / 255 for v in row] for row in pixels[..., c]] for c in range(3)]])
-    got = answer(pixels)
-    if got is ...:
-        return "The function still returns …: exercise 00.1 is yours to do."
-    if got is None:
-        return "It returned nothing: is `return` missing?"
+    got = call(answer, "00.1", "to_batch", pixels)
     if not isinstance(got, torch.Tensor):
         return f"It returned {type(got).__name__}, not a tensor. torch.from_numpy(pixels) makes one."
     if got.shape == (3, 4, 6):

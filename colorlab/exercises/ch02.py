@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from colorlab import color, photos
-from colorlab.exercises import as_number, exercise, recognise
+from colorlab.exercises import Wrong, as_number, call, exercise, recognise
 from colorlab.world import ColorWorld
 
 
@@ -20,12 +20,8 @@ def to_L(answer) -> str | None:
 
     `answer`: a function, pixels (H, W, 3) uint8 → L (1, 1, H, W) float in [−1, 1].
     """
-    if not callable(answer):
-        return "Hand over the function itself, check('02.1', to_L), not what it returned."
     pixels = np.random.default_rng(2).integers(0, 256, (4, 6, 3)).astype(np.uint8)
-    got = answer(pixels.copy())
-    if got is None or got is ...:
-        return "It returned nothing yet: is `return` missing, or is the … still there?"
+    got = call(answer, "02.1", "to_L", pixels.copy())
     if isinstance(got, tuple):
         return "color.encode returns two tensors, L and ab. The network is given L alone: ab would tell it the answer."
     if not isinstance(got, torch.Tensor):
@@ -83,22 +79,16 @@ def _names(count: int, folder: str = "photos") -> list[Path]:
     return [Path(folder, f"IMG_{k:04d}.jpg" if k % 3 else f"{_WORDS[k // 3 % 10]} {k // 30}.jpg") for k in range(count)]
 
 
-class _Wrong(Exception):
-    """What is wrong with a split, in words for the reader; the errors of the reader's own code are others."""
-
-
 def _sides(answer: Callable, paths: list[Path]) -> dict[str, str]:
-    """The part of each path, by its text, as the answer divides them. Raises _Wrong."""
-    parts = answer(list(paths))
-    if parts is None or parts is ...:
-        raise _Wrong("It returned nothing yet: is `return` missing, or is the … still there?")
+    """The part of each path, by its text, as the answer divides them. Raises Wrong."""
+    parts = call(answer, "02.2", "my_split", list(paths))
     if not isinstance(parts, dict) or set(parts) != {"train", "valid", "test"}:
-        raise _Wrong("A dict with the keys 'train', 'valid' and 'test' is wanted, each with its list of paths.")
+        raise Wrong("A dict with the keys 'train', 'valid' and 'test' is wanted, each with its list of paths.")
     listed = [(_key(path), part) for part, inside in parts.items() for path in inside]
     if len({path for path, _ in listed}) < len(listed):
-        raise _Wrong("Some files are in two parts, or twice in one: what is tested must not be trained on.")
+        raise Wrong("Some files are in two parts, or twice in one: what is tested must not be trained on.")
     if {path for path, _ in listed} != set(map(_key, paths)):
-        raise _Wrong("Together the three parts must hold every path that came in, as it came, and no other.")
+        raise Wrong("Together the three parts must hold every path that came in, as it came, and no other.")
     return dict(listed)
 
 
@@ -113,15 +103,6 @@ def split(answer) -> str | None:
 
     `answer`: a function, paths → {"train": […], "valid": […], "test": […]}, about 5 % each in valid and test.
     """
-    if not callable(answer):
-        return "Hand over the function itself, check('02.2', split), not what it returned."
-    try:
-        return _wrong_with_split(answer)
-    except _Wrong as error:
-        return str(error)
-
-
-def _wrong_with_split(answer: Callable) -> str | None:
     paths = _names(2000)
     before, camera = _sides(answer, paths), _sides(answer, [Path("DCIM", f"IMG_{k:04d}.jpg") for k in range(1, 1001)])
     hint = " that a camera named (IMG_0001.jpg …): letters are not spread evenly over names, as a hash of the whole name is"
@@ -259,13 +240,9 @@ def keep(answer) -> str | None:
 
     `answer`: a function, rgb (3, H, W) in [0, 1] → True where the picture should be kept.
     """
-    if not callable(answer):
-        return "Hand over the function itself, check('02.5', keep), not what it returned."
     cases, said = _filter_cases(), []
     for what, rgb, _, _ in cases:
-        got = answer(rgb.clone())
-        if got is None or got is ...:
-            return "It returned nothing yet: is `return` missing, or is the … still there?"
+        got = call(answer, "02.5", "keep", rgb.clone())
         got = got.item() if isinstance(got, torch.Tensor | np.ndarray | np.generic) else got
         if not isinstance(got, bool):
             return f"True or False is wanted, got {type(got).__name__} for {what}: compare your measure with a threshold."

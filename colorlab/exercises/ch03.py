@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from colorlab.exercises import as_number, exercise, recognise
+from colorlab.exercises import as_number, call, exercise, recognise
 from colorlab.world import NEAR, ColorWorld, Distribution
 
 # Another world's balloons and roofs, of which the exercises' texts tell.
@@ -143,16 +143,10 @@ def share_near(answer) -> str | None:
 
     `answer`: a function (guesses (n, 2) in Lab units, distribution) → share of guesses within 20 of some real colour.
     """
-    if not callable(answer):
-        return "Hand over the function itself, check('03.4', share_near), not what it returned."
     cases = _cases()
     got = []
     for guesses, distribution in cases:
-        said = answer(guesses.clone(), list(distribution))
-        if said is ...:
-            return "The function still returns …: exercise 03.4 is yours to do."
-        if said is None:
-            return "It returned nothing: is `return` missing?"
+        said = call(answer, "03.4", "share_near", guesses.clone(), list(distribution))
         value = as_number(said)
         if value is None:
             return f"One number is wanted for all guesses together, got {type(said).__name__}: take the mean over the guesses."

@@ -8,13 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from colorlab.exercises import as_number, exercise, recognise
+from colorlab.exercises import as_number, call, exercise, recognise
 from colorlab.unet import UNetConfig
 from colorlab.world import ColorWorld
-
-
-def _no_function(answer: object, number: str) -> str | None:
-    return None if callable(answer) else f"Hand over the function itself, check('{number}', name), not what it returned."
 
 
 def _numbers(answer: object) -> list[float] | None:
@@ -78,18 +74,14 @@ def _added(layers: list[tuple[int, int]]) -> int:
     return 1 + sum((k - 1) * max(1, sum(s for _, s in layers[:n])) for n, (k, _) in enumerate(layers))
 
 
-def _on_all(answer: Callable, cases: list[tuple]) -> list[object] | str:
+def _on_all(answer: Callable, number: str, name: str, cases: list[tuple]) -> list[object] | str:
     """What the function returns for each case, as numbers; or what is wrong with one of them."""
     found = []
     for case in cases:
-        got = answer(*copy.deepcopy(case))
-        if got is ...:
-            return "The function still returns …: this exercise is yours to do."
-        if got is None:
-            return "It returned nothing: is `return` missing?"
-        if (number := as_number(got)) is None:
+        got = call(answer, number, name, *copy.deepcopy(case))
+        if (value := as_number(got)) is None:
             return f"It returned {type(got).__name__} where a number is wanted."
-        found.append(number)
+        found.append(value)
     return found
 
 
@@ -112,12 +104,10 @@ def receptive_field(answer) -> str | None:
 
     `answer`: a function, [(kernel, stride), …] from the picture on → the side in pixels that one output sees.
     """
-    if wrong := _no_function(answer, "04.2"):
-        return wrong
     dice = random.Random(4)
     stacks = [[(dice.randint(1, 7), dice.randint(1, 3)) for _ in range(n)] for n in (1, 2, 2, 3, 4, 5, 6)]
     stacks += [[(3, 1)], [(3, 1), (3, 1)], [(4, 2), (4, 2), (4, 1), (4, 1)], [(1, 1)]]
-    got = _on_all(answer, cases := [(stack,) for stack in stacks])
+    got = _on_all(answer, "04.2", "receptive_field", cases := [(stack,) for stack in stacks])
     if isinstance(got, str):
         return got
     known = {
@@ -150,12 +140,10 @@ def next_size(answer) -> str | None:
 
     `answer`: a function, (side, config) → the smallest side ≥ `side` that UNet(config) accepts.
     """
-    if wrong := _no_function(answer, "04.3"):
-        return wrong
     shapes = ((3, False), (1, False), (5, False), (4, True), (2, True))
     configs = [UNetConfig(width=8, max_width=16, depth=depth, half=half) for depth, half in shapes]
     cases = [(side, config) for config in configs for side in (1, 7, 8, 64, 100, 101, 127, 140, 300, 451)]
-    got = _on_all(answer, cases)
+    got = _on_all(answer, "04.3", "next_size", cases)
     if isinstance(got, str):
         return got
 
@@ -196,15 +184,11 @@ def predict(answer) -> str | None:
 
     `answer`: a function, (net, L) → ab, that uses a network which may hold BatchNorm and dropout.
     """
-    if wrong := _no_function(answer, "04.4"):
-        return wrong
     L = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     for dropout in (False, True):
         net = _net(dropout)
         before = copy.deepcopy(net)
-        got = answer(net, L.clone())
-        if got is ...:
-            return "The function still returns …: this exercise is yours to do."
+        got = call(answer, "04.4", "predict", net, L.clone())
         if not isinstance(got, torch.Tensor) or got.shape != (4, 2, 8, 8):
             return f"ab should be a tensor (4, 2, 8, 8) here, got {tuple(getattr(got, 'shape', ()))} {type(got).__name__}."
         with torch.no_grad():

@@ -205,7 +205,7 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (lambda p: color.encode(batch(p))[0].numpy(), "not a tensor"),
         (lambda p: color.encode(batch(p))[0].long(), "whole numbers"),
         (lambda p: None, "`return`"),
-        (lambda p: ..., "still there"),
+        (lambda p: ..., "still returns"),
         (lambda p: 1 / 0, "ZeroDivisionError"),
         (0.5, "function itself"),
     ],

@@ -230,7 +230,7 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (using(run=lambda net, L: net(L) * 110), "nothing more"),
         (using(run=lambda net, L: net(L)[0]), "(4, 2, 8, 8)"),
         (lambda net, L: net.eval(), "(4, 2, 8, 8)"),
-        (lambda net, L: None, "None"),
+        (lambda net, L: None, "`return` missing"),
         (torch.zeros(4, 2, 8, 8), "function itself"),
     ],
     "04.5": [
