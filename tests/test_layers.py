@@ -19,15 +19,19 @@ LAYERS = [
     {"color"},
     {"exif", "pixels", "metrics", "intervals", "unet", "patchgan", "losses", "machine"},
     {"world", "photos", "data", "download", "checkpoint", "config"},
-    {"train", "diagnose"},
+    {"train", "probe", "recipes", "diagnose"},
     {"inference", "postprocess", "learner"},
-    {"evaluate", "plot", "widgets", "panels", "exercises"},
+    {"evaluate", "check", "plot", "widgets", "panels", "exercises"},
     {"cli", "doctor"},
     {"__main__"},
 ]
 LAYER = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 SAME_LAYER = {  # the few that lean on a neighbour
     ("data", "photos"),
+    ("recipes", "train"),
+    ("recipes", "probe"),
+    ("diagnose", "probe"),
+    ("diagnose", "recipes"),
     ("widgets", "plot"),
     ("panels", "widgets"),
     ("panels", "plot"),
@@ -130,5 +134,5 @@ def test_importing_the_package_loads_nothing_heavy(module):
 
 
 def test_training_and_inference_load_nothing_of_the_notebooks():
-    here = [f"colorlab.{name}" for name in ("train", "inference", "evaluate") if (ROOT / f"{name}.py").exists()]
+    here = [f"colorlab.{name}" for name in ("train", "inference", "evaluate", "check") if (ROOT / f"{name}.py").exists()]
     assert loaded_by(f"import {', '.join(here)}", NOTEBOOK | JUPYTER) == set()
