@@ -1,4 +1,4 @@
-"""The command line: `colorlab colorize | train | evaluate | doctor`. Imports what a command needs when it runs."""
+"""The command line: `colorlab colorize | train | evaluate | check | doctor`. Imports what a command needs when it runs."""
 
 import argparse
 import glob
@@ -82,6 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     add("model", metavar="MODEL", help="the name of a model that ships, or a checkpoint's path")
     add("folders", nargs="+", metavar="FOLDER", help="photographs that the model has not seen")
     add("--size", type=_at_least(1), metavar="N", help="short side at which the network sees a picture (default: its own)")
+
+    add = command(
+        "check",
+        _check,
+        "say whether a model and photographs are sound",
+        "The model is asked on a few photographs, and every file is read: does it see colour that it should not, are its answers "
+        "sound, what spoils the data? Exit status: 0 all passed, warnings included, 1 something failed, 2 wrong arguments.",
+    )
+    add("model", metavar="MODEL", help="the name of a model that ships, or a checkpoint's path")
+    add("folders", nargs="+", metavar="FOLDER", help="photographs, searched recursively")
 
     command("doctor", _doctor, "say what this machine has, and what is missing")
     return parser
@@ -249,11 +259,24 @@ def _keep(run: Path, options: dict[str, int]) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from colorlab import data, evaluate, inference
 
-    if os.path.isdir(options.model):
-        raise ValueError(f"{options.model} is a folder; the model comes first, as in: colorlab evaluate photo {options.model}")
+    _model_first(options.model, "evaluate")
     scores = evaluate.evaluate(inference.load(options.model, options.size), data.find_pictures(options.folders))
     print(evaluate.table(scores))
     return OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    from colorlab import check, data, inference
+
+    _model_first(options.model, "check")
+    results = check.check(inference.load(options.model), data.find_pictures(options.folders))
+    print(check.report(results))
+    return FAILED if any(result.status == check.FAILED for result in results) else OK
+
+
+def _model_first(model: str, command: str) -> None:
+    if os.path.isdir(model):
+        raise ValueError(f"{model} is a folder; the model comes first, as in: colorlab {command} photo {model}")
 
 
 def _reason(error: BaseException) -> str:

@@ -119,7 +119,7 @@ def _signs(columns: Mapping[str, torch.Tensor], late: Mapping[str, float]):
     has = late.keys()
     if {"real", "fake"} <= has:
         gap = late["real"] - late["fake"]
-        yield "overpowering discriminator", gap / 2.5, {"gap of the logits": gap, **seen("real", "fake", "d")}
+        yield "overpowering discriminator", gap / 2.2, {"gap of the logits": gap, **seen("real", "fake", "d")}
         logits = torch.cat([columns["real"], columns["fake"]])
         squashed = logits.min() >= 0 and logits.max() <= 1 and "d" in has  # a sigmoid's work: logits take both signs
         if "slope" in has or squashed:

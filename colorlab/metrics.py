@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from torch.nn import functional as F
 
 from colorlab import color
 
@@ -155,6 +156,17 @@ def mean_chroma(ab: torch.Tensor) -> torch.Tensor:
     """Mean distance from grey in Lab units, (B,), of ab (B, 2, H, W) in (−1, 1). Raises ValueError. Chapter 03."""
     _check("ab", ab, 2)
     return torch.linalg.vector_norm(ab, dim=1).mean((1, 2)) * color.AB_SCALE
+
+
+def hue_spread(ab: torch.Tensor) -> torch.Tensor:
+    """How far a pixel's (a*, b*) lies on average from the line through grey and the picture's mean colour, (B,), in Lab units.
+
+    0 for a toned print, all of one hue. ab: (B, 2, H, W) in (−1, 1). Raises ValueError. Chapter 02.
+    """
+    _check("ab", ab, 2)
+    a, b = (ab.flatten(2) * color.AB_SCALE).unbind(1)  # (B, pixels) each
+    u, v = F.normalize(torch.stack([a.mean(1), b.mean(1)]), dim=0, eps=1e-6)[..., None]  # (B, 1) each
+    return (a * v - b * u).abs().mean(1)
 
 
 @torch.no_grad()

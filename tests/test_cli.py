@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import colorlab
-from colorlab import checkpoint, cli, data, doctor, evaluate, inference, photos, train
+from colorlab import check, checkpoint, cli, data, doctor, evaluate, inference, photos, train
 from colorlab.inference import Colorizer
 from colorlab.unet import UNet, UNetConfig
 
@@ -100,7 +100,7 @@ def test_version_and_help_are_quick_and_need_no_torch(run):
     assert run("--version") == (0, f"colorlab {colorlab.__version__}\n", "")
     status, out, _ = run("--help")
     assert status == 0
-    assert all(name in out for name in ("colorize", "train", "evaluate", "doctor"))
+    assert all(name in out for name in ("colorize", "train", "evaluate", "check", "doctor"))
     look = "import sys; from colorlab import cli; cli._parser().format_help(); print('torch' in sys.modules)"
     assert process("-c", look).stdout == "False\n"
 
@@ -124,6 +124,11 @@ def test_help_says_what_a_reader_needs(run):
     status, out, _ = run("train", "--help")
     assert "(default: 5000)" in out
     assert "None" not in out
+    status, out, _ = run("check", "--help")
+    text = " ".join(out.split())
+    assert status == 0
+    for words in ("MODEL FOLDER", "searched recursively", "Exit status: 0 all passed, warnings included, 1 something failed"):
+        assert words in text
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,8 @@ def test_help_says_what_a_reader_needs(run):
         "train photos -o out --l1-weight inf",
         "evaluate",
         "evaluate photo",
+        "check",
+        "check photo",
     ],
 )
 def test_wrong_arguments_end_with_2_and_the_usage(run, here, words):
@@ -167,6 +174,10 @@ def test_a_console_of_ascii_gets_escapes_not_a_traceback(here, model):
     done = process("-m", "colorlab.cli", "evaluate", model, ".", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 0
     assert "\\u0394E2000" in done.stdout
+    done = process("-m", "colorlab.cli", "check", model, ".", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 1  # this model's colours are far too strong
+    assert "\\u2713 colour leak: none" in done.stdout
+    assert "\\u2717 range: " in done.stdout
 
 
 def test_doctors_answer_is_the_exit_status(run, monkeypatch):
@@ -857,3 +868,93 @@ def test_evaluate_several_folders_broken_ones_and_none(run, here, model, picture
         assert (status, out) == (1, "")
         assert why in err
     assert run("evaluate", "nosuch", "more")[0] == 1
+
+
+# check
+
+
+@pytest.fixture(scope="module")
+def album_of_samples(tmp_path_factory) -> Path:
+    """The sample photographs in one folder and one below it."""
+    folder = tmp_path_factory.mktemp("samples")
+    (folder / "more").mkdir()
+    for n, sample in enumerate(photos.samples()):
+        place = folder / "more" if n % 2 else folder
+        (place / f"{sample.name}{sample.path.suffix}").write_bytes(sample.path.read_bytes())
+    return folder
+
+
+def test_check_says_that_all_is_well(run, here, album_of_samples):
+    status, out, err = run("check", "photo", album_of_samples)
+    assert status == cli.OK
+    lines = out.splitlines()
+    assert all(line.startswith("✓ ") for line in lines[:-2])
+    assert lines[-1] == f"{len(lines) - 2} passed."
+    assert "reading" in err
+    assert files(here) == []
+
+
+def test_check_says_what_is_wrong_and_ends_with_1(run, here, model):
+    for n in range(8):
+        Image.fromarray(scene(n, 80, 80)).save(f"{n}.png")
+    assert "✗ range: " in run("check", model, ".")[1]  # its colours are far too strong
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        mild = UNet(TINY)
+    inference.save_generator("mild.safetensors", mild, "mild", 32)
+    status, out, _ = run("check", "mild.safetensors", ".")
+    assert status == cli.OK
+    Image.fromarray(scene(9, 80, 80)).convert("L").save("grey.png")
+    status, out, _ = run("check", "mild.safetensors", ".")
+    assert status == cli.FAILED
+    assert "✗ near-grey data: 1 of 9 pictures with a mean chroma below 4, such as grey.png\n    → " in out
+    assert out.endswith("1 failed (near-grey data).\n")
+
+
+def test_check_finds_a_spoilt_model(run, here):
+    draw("a.png")
+    net = UNet(TINY)
+    with torch.no_grad():
+        net.head.bias[0] = torch.nan
+    inference.save_generator("spoilt.safetensors", net, "spoilt", 32)
+    status, out, _ = run("check", "spoilt.safetensors", ".")
+    assert status == cli.FAILED
+    assert "✗ weights: 1 of " in out
+    assert "head.bias" in out
+    assert "broken files" in out  # the data are looked at all the same
+
+
+def test_check_takes_a_runs_checkpoint_and_its_generator(run, learn, here, pictures):
+    assert learn()[0] == 0
+    for name in ("last", "generator"):
+        out = run("check", f"mine/{name}.safetensors", pictures / "judge", pictures / "learn")[1]
+        assert "✓ colour leak: none" in out
+        assert "✓ checkpoint: written and read, its answer is the same to the bit" in out
+        assert "1 of 17 pictures that cannot be read" in out
+    assert "costs 0.00 Lab units" in out  # a generator's file is in half precision already
+
+
+def test_mistakes_in_check_are_told_in_one_line(run, here, model, pictures):
+    Path("empty").mkdir()
+    Path("broken").mkdir()
+    Path("broken/a.jpg").write_bytes(b"no picture")
+    draw("a.png")
+    for words, why in {
+        (pictures / "judge", pictures / "learn"): "the model comes first, as in: colorlab check photo",
+        (model, "nowhere"): "nowhere is not a folder",
+        (model, "a.png"): "a.png is not a folder",
+        (model, "empty"): "empty holds no pictures",
+        (model, "broken"): "broken/a.jpg is not a JPEG",
+        ("nosuch", "."): "There is no model 'nosuch'",
+        ("a.png", "."): "a.png is cut short or no checkpoint",
+    }.items():
+        status, out, err = run("check", *words)
+        assert (status, out) == (cli.FAILED, "")
+        assert why in err.splitlines()[-1]
+
+
+def test_every_status_of_check_has_its_exit_status(run, here, model, monkeypatch):
+    draw("a.png")
+    for status, expected in ((check.PASSED, cli.OK), (check.WARNING, cli.OK), (check.FAILED, cli.FAILED)):
+        monkeypatch.setattr(check, "check", lambda *_, status=status: [check.Result("it", status, "seen")])
+        assert run("check", model, ".")[0] == expected

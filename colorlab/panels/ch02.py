@@ -129,11 +129,7 @@ def hue_spread(rgb: torch.Tensor) -> float:
 
     0 for a toned print, all of one hue; Lab units.
     """
-    _, ab = color.encode(rgb[None])
-    a, b = ab[0].flatten(1) * color.AB_SCALE  # (pixels,) each
-    mean = torch.stack([a.mean(), b.mean()])
-    u, v = mean / mean.norm().clamp(min=1e-6)
-    return (a * v - b * u).abs().mean().item()
+    return metrics.hue_spread(color.encode(rgb[None])[1]).item()
 
 
 def toned(rgb: torch.Tensor, ab: tuple[float, float], fades: bool = False) -> torch.Tensor:
