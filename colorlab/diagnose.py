@@ -30,8 +30,8 @@ SYMPTOMS = {
         "hand logits to the loss, without a sigmoid; use the non-saturating loss; check that the discriminator learns at all",
     ),
     "gamut edge": (
-        "the answers sit where the tanh ends, outside the colours of any screen: the input or the rates are far too large",
-        "bring L into [-1, 1]; lower the generator's rate; check the sign of its loss",
+        "the answers lie outside sRGB, where the tanh ends: the input is far too large, or the loss drives them away",
+        "bring L into [-1, 1]; check the sign of the generator's loss; lower its rate",
     ),
     "collapse": (
         "few answers for many truths: colours that grey allows are never drawn",
@@ -119,7 +119,7 @@ def _signs(columns: Mapping[str, torch.Tensor], late: Mapping[str, float]):
     has = late.keys()
     if {"real", "fake"} <= has:
         gap = late["real"] - late["fake"]
-        yield "overpowering discriminator", gap / 2.2, {"gap of the logits": gap, **seen("real", "fake", "d")}
+        yield "overpowering discriminator", min(gap / 2.2, 1.95), {"gap of the logits": gap, **seen("real", "fake", "d")}
         logits = torch.cat([columns["real"], columns["fake"]])
         squashed = logits.min() >= 0 and logits.max() <= 1 and "d" in has  # a sigmoid's work: logits take both signs
         if "slope" in has or squashed:
@@ -130,15 +130,16 @@ def _signs(columns: Mapping[str, torch.Tensor], late: Mapping[str, float]):
         half = columns["l1"][len(columns["l1"]) // 2 :]
         mean = half.unfold(0, 10, 5).mean(1)  # ten steps together: a single batch's luck is evened out
         swing = (mean.std() / mean.mean()).item()
-        yield "oscillation", swing / 0.17, {"swing of the error": swing, **({"moved": late["moved"]} if "moved" in has else {})}
+        moved = seen("moved") if "moved" in has else {}
+        yield "oscillation", min(swing / 0.17, 1.35), {"swing of the error": swing} | moved
     if {"l1", "held_out"} <= has:
         ratio = late["l1"] / max(late["held_out"], 1e-9)
-        yield "too good to be true", (1 - ratio) / 0.15, {"error in training": late["l1"], "error held out": late["held_out"]}
+        yield "too good to be true", (1 - ratio) / 0.14, {"error in training": late["l1"], "error held out": late["held_out"]}
     if {"chroma", "precision", "recall", "anywhere", "edge"} <= has:
         beyond = max(0.0, 2 * late["edge"] - 1)  # what is driven to the edge misses the truth too, but for another reason
-        yield "gamut edge", 1.8 * beyond, seen("edge", "chroma")
-        yield "collapse", (1 - beyond) * (0.65 - late["recall"]) / 0.325, seen("recall", "precision")
-        yield "blind to the grey", 4 * (late["anywhere"] - late["precision"]), seen("anywhere", "precision")
+        yield "gamut edge", 2 * beyond, seen("edge", "chroma")
+        yield "collapse", (1 - beyond) * min((0.65 - late["recall"]) / 0.25, 1.8), seen("recall", "precision")
+        yield "blind to the grey", 4.5 * (late["anywhere"] - late["precision"]), seen("anywhere", "precision")
         yield "sepia", (1.05 - late["chroma"]) / 0.25, seen("chroma", "precision")
 
 

@@ -45,7 +45,7 @@ CAUSES = {
         "The generator's loss has the labels of the discriminator's: it is paid for being found out.",
         "g_loss = bce(D(L, fake), 0)",
         "g_loss = bce(D(L, fake), 1)",
-        "overpowering discriminator",
+        "gamut edge",
     ),
     "rates": Cause(
         "The discriminator learns thirty times faster than it should.",
