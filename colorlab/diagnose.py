@@ -123,7 +123,7 @@ def _signs(columns: Mapping[str, torch.Tensor], late: Mapping[str, float]):
         logits = torch.cat([columns["real"], columns["fake"]])
         squashed = logits.min() >= 0 and logits.max() <= 1 and "d" in has  # a sigmoid's work: logits take both signs
         if "slope" in has or squashed:
-            strength = max(1.2 * squashed, 0.15 / max(late.get("slope", 1.0), 0.075))
+            strength = 2.0 if squashed else 1.05 * (late["slope"] < 0.15)  # a flat verdict alone has many causes
             low, high = logits.min().item(), logits.max().item()
             yield "vanishing gradients", strength, {"slope": late.get("slope", 0.0), "lowest logit": low, "highest logit": high}
     if "l1" in has and len(columns["l1"]) >= 100:
