@@ -138,7 +138,7 @@ def _signs(columns: Mapping[str, torch.Tensor], late: Mapping[str, float]):
     if {"chroma", "precision", "recall", "anywhere", "edge"} <= has:
         beyond = max(0.0, 2 * late["edge"] - 1)  # what is driven to the edge misses the truth too, but for another reason
         yield "gamut edge", 2 * beyond, seen("edge", "chroma")
-        yield "collapse", (1 - beyond) * min((0.65 - late["recall"]) / 0.25, 1.8), seen("recall", "precision")
+        yield "collapse", (1 - beyond) * min((0.73 - late["recall"]) / 0.295, 1.8), seen("recall", "precision")
         yield "blind to the grey", 4.5 * (late["anywhere"] - late["precision"]), seen("anywhere", "precision")
         yield "sepia", (1.05 - late["chroma"]) / 0.25, seen("chroma", "precision")
 
