@@ -15,8 +15,11 @@ UNIT = $(PYTEST) --doctest-modules --cov --cov-branch --cov-fail-under=90 tests 
 # By address, not as a file to open: so that what it prints where there is no browser leads to the chapter as well.
 WELCOME = --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/00_welcome.ipynb
 NOTEBOOKS = $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
-# A notebook runs in this very environment; a cell that runs away is stopped at five times a chapter's 90 s.
-CHECK_NOTEBOOKS = $(if $(NOTEBOOKS),$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=450 $(NOTEBOOKS),@echo "There are no notebooks yet.")
+# A notebook runs in this very environment, but with the built package, not this checkout, and a copy alone in an empty
+# folder; a cell that runs away is stopped at five times a chapter's 90 s.
+ALONE = runs/alone
+RUN_ALONE = PYTHONPATH="$(CURDIR)/$(ALONE)/site" $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=450 $(ALONE)/notebooks
+CHECK_NOTEBOOKS = $(if $(NOTEBOOKS),$(RUN) tools/alone.py $(ALONE) $(NOTEBOOKS) && $(RUN_ALONE),@echo "There are no notebooks yet.")
 
 .PHONY: help lab test test-all bench lint setup
 
@@ -47,7 +50,7 @@ lint: setup ## ruff, over the library, the tests and the notebooks
 	$(RUN) -m ruff check .
 
 # The stamp holds what was installed: the two files' content, and this folder, since the editable install points to it.
-# A half-built environment has no stamp and is built again.
+# A half-built environment has no stamp and is built again. nbgrader's buttons are for teachers, who turn them on.
 setup: ## build .venv with the tested versions, once (`make VENV=/elsewhere` puts it elsewhere)
 	@set -e; \
 	key="$$(cat pyproject.toml constraints.txt | cksum) $$(pwd)"; \
@@ -74,4 +77,5 @@ setup: ## build .venv with the tested versions, once (`make VENV=/elsewhere` put
 	rm -f "$(STAMP)"; \
 	echo "Installing the tested versions into $(VENV): some minutes the first time, seconds later ..."; \
 	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[course,test]"; \
+	$(RUN) -m jupyterlab.labextensions disable --level=sys_prefix @jupyter/nbgrader 2>/dev/null; \
 	echo "$$key" > "$(STAMP)"

@@ -1,4 +1,4 @@
-"""Figures for the notebooks: pictures in rows, curves with names and units. One of two modules that know matplotlib.
+"""Figures for the notebooks: pictures in rows, curves with units, points in the plane. One of two modules that know matplotlib.
 
 A figure is a `Drawing`: JPEG bytes, so that a notebook stays small, and a text that says what is to be seen, for
 those who do not see it. Nothing is kept by pyplot, so nothing is drawn twice and no figure is left behind.
@@ -98,6 +98,45 @@ def curves(
     return _finish(figure, f"{alt} ({ends}.)")
 
 
+def points(
+    sets: Mapping[str, torch.Tensor],
+    alt: str,
+    under: Mapping[str, torch.Tensor] | None = None,
+    x_label: str = "a* (Lab units)",
+    y_label: str = "b* (Lab units)",
+    limits: tuple[float, float] | None = None,
+) -> Drawing:
+    """Sets of points in the plane side by side, on the same axes, each with its name, number and middle. Chapter 05.
+
+    `sets`: name → (n, 2); `under`: at most four sets that lie pale beneath each of them, with other marks, such as the truth;
+    `limits`: of both axes, which then have one scale (default: whatever holds all points). Raises ValueError for no points.
+    """
+    shown = {name: _plane(name, x) for name, x in sets.items()}
+    beneath = {name: _plane(name, x) for name, x in (under or {}).items()}
+    if not shown:
+        raise ValueError("points needs at least one set, as a dict of name → (n, 2).")
+    figure = Figure(figsize=(min(2.7 * len(shown), 9.2) + 0.4, 3.1 if len(shown) < 4 else 2.8), layout="constrained")
+    axes = figure.subplots(1, len(shown), squeeze=False, sharex=True, sharey=True)[0]
+    numbers = []
+    for ax, (name, x) in zip(axes, shown.items(), strict=True):
+        for (label, y), mark, shade in zip(beneath.items(), "o^sD", ("0.72", "0.6", "0.8", "0.66"), strict=False):
+            ax.plot(*y.T, mark, color=shade, markersize=5, markeredgewidth=0, label=label)
+        ax.plot(*x.T, "x", color="black", markersize=3.5, markeredgewidth=0.8)
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel(x_label)
+        ax.grid(alpha=0.3)
+        a, b = x.mean(axis=0)
+        numbers.append(f"{name}: {len(x):,} points, middle ({a:.0f}, {b:.0f})" if limits else f"{name}: {len(x):,} points")
+    axes[0].set_ylabel(y_label)
+    if beneath:
+        axes[0].legend(fontsize=8)
+    if limits:
+        axes[0].set(xlim=limits, ylim=limits)
+        for ax in axes:
+            ax.set_aspect("equal")
+    return _finish(figure, f"{alt} ({'; '.join(numbers)}.)")
+
+
 def jpeg(pixels: np.ndarray, quality: int = 88) -> bytes:
     """An 8-bit picture (H, W, 3) as JPEG bytes, for a widget or a page."""
     buffer = io.BytesIO()
@@ -109,6 +148,13 @@ def _finish(figure: Figure, alt: str) -> Drawing:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="jpeg", dpi=DPI, pil_kwargs={"quality": 85})
     return Drawing(buffer.getvalue(), alt)
+
+
+def _plane(name: str, x: torch.Tensor) -> np.ndarray:
+    x = torch.as_tensor(x).detach().float().cpu()
+    if x.ndim != 2 or x.shape[1] != 2 or not len(x):
+        raise ValueError(f"{name!r} must hold points, (n, 2) with n ≥ 1, got {tuple(x.shape)}.")
+    return x.numpy()
 
 
 def _tensor(x: object) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Sliders: a pure function of its values to a picture, with range, default and declared effect. Knows ipywidgets.
 
 A `Panel` says all that there is to know of its sliders, so that a test can move them without a browser and a book can
-draw their frames without a kernel; `show` turns it into widgets. A panel redraws one picture in place: it never leaves a
+draw their frames without a kernel; `show` turns it into widgets. A panel may have buttons too: which were pressed, in
+order, is one more value, a string such as "DDG". A panel redraws one picture in place: it never leaves a
 figure behind, and prints nothing. `colorlab.panels` holds the chapters' own.
 """
 
@@ -15,6 +16,7 @@ from PIL import Image
 from colorlab import photos
 from colorlab.plot import jpeg
 
+MOST = 40  # presses of a panel's buttons, then only Reset goes on: a slider that is moved replays them all
 
 @dataclass(frozen=True)
 class Slider:
@@ -39,13 +41,13 @@ class Slider:
 
 @dataclass(frozen=True)
 class Effect:
-    """What moving one slider does to the picture, said to the reader and held by a test."""
+    """What moving one slider, or pressing one button, does to the picture, said to the reader and held by a test."""
 
-    slider: str  # its name
+    slider: str  # its name; of a button, its letter
     says: str  # "raises the share of red"
     measure: Callable[[np.ndarray], float]  # of the picture
-    rising: tuple[float, ...]  # along these values of the slider the measure rises, strictly
-    others: Mapping[str, float] = field(default_factory=dict)  # other sliders' values meanwhile, where not their defaults
+    rising: tuple[float | str, ...]  # along these values of the slider, or of `moves`, the measure rises, strictly
+    others: Mapping[str, float | str] = field(default_factory=dict)  # other values meanwhile, where not their defaults
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class Panel:
     alt: str  # what the picture shows
     effects: tuple[Effect, ...]  # at least one for each slider
     numbers: Callable[..., str] = lambda **values: ""  # slider values → the line under the picture; pure
+    buttons: Mapping[str, str] = field(default_factory=dict)  # letter → label; the letters pressed are `moves`, one more value
 
-    def defaults(self) -> dict[str, float]:
-        """Every slider's value before anyone moves it."""
-        return {name: slider.default for name, slider in self.sliders.items()}
+    def defaults(self) -> dict[str, float | str]:
+        """Every slider's value before anyone moves it; with buttons, `moves`, "" before anyone presses one."""
+        values = {name: slider.default for name, slider in self.sliders.items()}
+        return values | {"moves": ""} if self.buttons else values
 
     def show(self) -> ipywidgets.Widget:
         """The panel as a widget: a notebook shows it when it is a cell's last value."""
@@ -69,17 +73,32 @@ class Panel:
         picture = ipywidgets.Image(format="jpeg", layout={"width": "480px", "max_width": "100%", "object_fit": "contain"})
         picture.add_class("colorlab-picture")
         numbers = ipywidgets.HTML()
+        moves: list[str] = []
+        pressed = {letter: ipywidgets.Button(description=label) for letter, label in self.buttons.items()}
+        reset = ipywidgets.Button(description="Reset", icon="undo")
 
         def redraw(_=None) -> None:
             values = {name: widget.value for name, widget in moved.items()}
+            if self.buttons:
+                values["moves"] = "".join(moves)
+                for button in pressed.values():
+                    button.disabled = len(moves) >= MOST
             picture.value = jpeg(self.draw(**values))
             numbers.value = f"<p>{self.numbers(**values)}</p>"
 
+        def press(letter: str) -> None:
+            moves[:] = (moves + [letter])[:MOST] if letter else []
+            redraw()
+
         for widget in moved.values():
             widget.observe(redraw, names="value")
+        for letter, button in pressed.items():
+            button.on_click(lambda _, letter=letter: press(letter))
+        reset.on_click(lambda _: press(""))
         redraw()
         words = ipywidgets.HTML(f"<p>{self.look_for}</p>")
-        return _Shown(self.alt, bytes(picture.value), [words, *moved.values(), picture, numbers])
+        rows = [ipywidgets.HBox([*pressed.values(), reset])] if self.buttons else []
+        return _Shown(self.alt, bytes(picture.value), [words, *moved.values(), *rows, picture, numbers])
 
 
 class _Shown(ipywidgets.VBox):

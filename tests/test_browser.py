@@ -32,6 +32,8 @@ FAILED = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
   .filter(output => output.output_type === 'error').map(output => output.ename + ': ' + output.evalue)"""
 PICTURE = """async () => { const img = document.querySelector('img.colorlab-picture');
   return Array.from(new Uint8Array(await (await fetch(img.src)).arrayBuffer())) }"""
+# The address of the picture of the panel to which the element with the focus belongs; a redraw makes a new one
+BESIDE = "() => document.activeElement.closest('.widget-vbox').querySelector('img.colorlab-picture').src"
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,12 @@ def test_a_chapter_runs_in_jupyterlab_and_its_main_slider_moves(lab, browser, na
     handle.focus()
     page.keyboard.press("End" if handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemin") else "Home")
     page.wait_for_function(f"async before => String(await ({PICTURE})()) !== before", arg=",".join(map(str, before)))
+    for button in page.locator("button.jupyter-button").all():  # of panels that have buttons: the space bar presses them
+        button.scroll_into_view_if_needed()
+        button.focus()
+        shown = page.evaluate(BESIDE)
+        page.keyboard.press("Space")
+        page.wait_for_function(f"shown => ({BESIDE})() !== shown", arg=shown)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{Path(name).stem}.png")
     page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")  # a kernel holds up to 1 GB

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from colorlab.panels import panels
+from colorlab.widgets import MOST
 
 NAMES = list(panels())
+PRESSED = ["05.play"]  # the panels that have buttons
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.ipynb"))
 
 
@@ -43,7 +45,8 @@ def corners(panel):
 @pytest.mark.parametrize("name", NAMES)
 def test_ranges_defaults_and_words_are_declared(name, built):
     panel = built(name)
-    assert set(inspect.signature(panel.draw).parameters) == set(panel.sliders)
+    assert set(inspect.signature(panel.draw).parameters) == set(panel.defaults())
+    assert set(panel.defaults()) == {*panel.sliders, *(["moves"] if panel.buttons else [])}
     assert panel.look_for.endswith((".", "?"))
     assert len(panel.alt) > 20
     for slider in panel.sliders.values():
@@ -53,7 +56,11 @@ def test_ranges_defaults_and_words_are_declared(name, built):
         assert steps == pytest.approx(round(steps)), "a default that the slider cannot reach again"
         if slider.names:
             assert len(slider.names) == round((slider.high - slider.low) / slider.step) + 1
-    assert {effect.slider for effect in panel.effects} == set(panel.sliders), "each slider declares its effect"
+    for letter, label in panel.buttons.items():
+        assert len(letter) == 1
+        assert label
+    declared = {effect.slider for effect in panel.effects}
+    assert declared == {*panel.sliders, *panel.buttons}, "each slider and each button declares its effect"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,10 +91,14 @@ def test_a_draw_depends_on_its_values_alone(name, built):
 def test_declared_effects_hold_and_the_picture_changes(name, built):
     panel = built(name)
     for effect in panel.effects:
-        slider = panel.sliders[effect.slider]
         assert len(effect.rising) >= 2
-        assert all(slider.low <= value <= slider.high for value in effect.rising)
-        shown = [panel.draw(**panel.defaults() | dict(effect.others) | {effect.slider: value}) for value in effect.rising]
+        if effect.slider in panel.buttons:  # along these moves its button is pressed, and no other
+            name, pressed = "moves", {b.removeprefix(a) for a, b in itertools.pairwise(effect.rising)}
+            assert {*"".join(pressed)} == {effect.slider}
+        else:
+            name, slider = effect.slider, panel.sliders[effect.slider]
+            assert all(slider.low <= value <= slider.high for value in effect.rising)
+        shown = [panel.draw(**panel.defaults() | dict(effect.others) | {name: value}) for value in effect.rising]
         assert not np.array_equal(shown[0], shown[-1])
         measured = [effect.measure(picture) for picture in shown]
         rises = all(b > a for a, b in itertools.pairwise(measured))
@@ -99,6 +110,10 @@ def test_widgets_move_by_keyboard_redraw_in_place_and_print_nothing(name, built,
     panel = built(name)
     box = panel.show()
     words, *sliders, picture, numbers = box.children
+    assert bool(panel.buttons) == (name in PRESSED), "a panel with buttons is pressed by the test below"
+    if panel.buttons:
+        *sliders, row = sliders
+        assert [button.description for button in row.children] == [*panel.buttons.values(), "Reset"]
     assert panel.look_for in words.value
     for slider, widget in zip(panel.sliders.values(), sliders, strict=True):
         assert isinstance(widget, ipywidgets.FloatSlider | ipywidgets.SelectionSlider)
@@ -109,9 +124,34 @@ def test_widgets_move_by_keyboard_redraw_in_place_and_print_nothing(name, built,
         assert picture.value[:2] == b"\xff\xd8"
         widget.value = slider.default
         assert picture.value == before
-    assert box.children == (words, *sliders, picture, numbers)
+    assert box.children == (words, *sliders, *([row] if panel.buttons else []), picture, numbers)
     assert matplotlib.pyplot.get_fignums() == []
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", PRESSED)
+def test_buttons_move_the_game_and_reset_brings_back_the_first_picture(name, built, record_property):
+    panel = built(name)
+    box = panel.show()
+    *_, row, picture, numbers = box.children
+    *buttons, reset = row.children
+    assert all(isinstance(button, ipywidgets.Button) for button in row.children)
+    first, said, took = picture.value, numbers.value, []
+    for k in range(MOST):
+        before = picture.value
+        start = time.perf_counter()
+        buttons[k % len(buttons)].click()
+        took.append(time.perf_counter() - start)
+        assert picture.value != before, "each press changes the picture"
+    assert all(button.disabled for button in buttons)
+    last = picture.value
+    buttons[0].click()
+    assert picture.value == last
+    record_property("redraw", (f"{name}, buttons", sorted(took)[len(took) // 2], max(took)))
+    assert sorted(took)[len(took) // 2] < 0.2  # seconds, however long the game is: its earlier moves are kept
+    reset.click()
+    assert (picture.value, numbers.value) == (first, said)
+    assert not any(button.disabled for button in buttons)
 
 
 def test_a_panel_leaves_a_picture_and_words_where_no_kernel_runs(built):

@@ -48,6 +48,19 @@ def test_curves_have_names_units_and_an_end_in_words():
     assert np.asarray(opened(drawing)).std() > 5
 
 
+def test_points_lie_side_by_side_on_the_same_axes_with_their_numbers_in_words():
+    middle, corner = torch.zeros(5, 2), torch.full((3, 2), 60.0)
+    one = plot.points({"made": corner}, "A corner", limits=(-80, 80))
+    assert one.alt == "A corner (made: 3 points, middle (60, 60).)"
+    two = plot.points({"made": corner, "late": middle}, "Two sets", under={"real": middle}, limits=(-80, 80))
+    assert two.alt == "Two sets (made: 3 points, middle (60, 60); late: 5 points, middle (0, 0).)"
+    assert opened(two).width > 1.5 * opened(one).width
+    bare = plot.points({"made": corner}, "A corner", limits=(-80, 80), under={"real": torch.full((1, 2), -60.0)})
+    differs = (np.asarray(opened(bare)).astype(int) - np.asarray(opened(one)))[100:, :150].min()  # lower left: a dot, no legend
+    assert differs < -50
+    assert plot.points({"x": middle}, "A line", x_label="L").alt == "A line (x: 5 points.)"
+
+
 def test_what_a_notebook_is_given():
     data, meta = plot.pictures({"x": torch.rand(3, 16, 16)}, "A square")._repr_mimebundle_()
     assert data["text/plain"] == meta["image/jpeg"]["alt"]
@@ -65,3 +78,8 @@ def test_errors_say_what_was_expected():
         plot.pictures({}, "nothing")
     with pytest.raises(ValueError, match="'a' has 2 values for 3 places"):
         plot.curves({"a": [1, 2]}, "x", "y", "wrong", x=[1, 2, 3])
+    with pytest.raises(ValueError, match="at least one set"):
+        plot.points({}, "nothing")
+    for shape in ((3,), (3, 3), (0, 2)):
+        with pytest.raises(ValueError, match=r"'a' must hold points, \(n, 2\) with n ≥ 1"):
+            plot.points({"a": torch.zeros(shape)}, "wrong")

@@ -225,6 +225,7 @@ def test_make_installs_once_until_something_changes(workshop):
     assert (workshop.here / ".venv" / "colorlab.stamp").exists()
     line = "-m pip install --disable-pip-version-check -c constraints.txt -e .[course,test]"
     assert workshop.installs() == [line]
+    assert workshop.log.read_text().splitlines()[-1].endswith("disable --level=sys_prefix @jupyter/nbgrader")
     again = workshop.make("setup")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert len(workshop.installs()) == 1
@@ -312,9 +313,13 @@ def test_what_make_test_runs(workshop):
     everything, some = workshop.make("-n", "test-all").stdout, workshop.make("-n", "test").stdout
     for out in (everything, some):
         assert "-m ruff check ." in out
-        unit, books = re.findall(r"^OMP_NUM_THREADS=1 .*-m pytest -n 2 .*$", out, re.MULTILINE)
+        unit, books = re.findall(r"^.*OMP_NUM_THREADS=1 .*-m pytest -n 2 .*$", out, re.MULTILINE)
         assert all(part in unit for part in ("--doctest-modules", "--cov-branch", "--cov-fail-under=90", " tests colorlab"))
-        assert all(part in books for part in ("--nbval-lax", "notebooks/00_welcome.ipynb notebooks/solutions/00_welcome.ipynb"))
+        copied, _, run = books.partition(" && ")  # each alone, with the wheel: tests/test_wheel.py
+        assert copied.endswith("tools/alone.py runs/alone notebooks/00_welcome.ipynb notebooks/solutions/00_welcome.ipynb")
+        assert run.startswith(f'PYTHONPATH="{workshop.here}/runs/alone/site" OMP_NUM_THREADS=1 ')
+        assert "--nbval-lax" in run
+        assert run.endswith(" runs/alone/notebooks")
     assert '-m "not exhaustive"' in some
     assert "not exhaustive" not in everything
 

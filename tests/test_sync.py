@@ -2,8 +2,9 @@
 
 A notebook marks its last version of a thing with a comment above the definition, `# = colorlab.color.encode`. Compared are the
 syntax trees, without docstrings, annotations and checks of arguments, and with private names (`_mix`) as the public ones
-that a reader writes (`mix`). That the constants and helpers behind the names are equal too, to the bit and with
-gradients, the notebook proves when it runs, with `exercises.proof`.
+that a reader writes (`mix`). A constant (`BCE = …`) is a definition too, and its value is what is compared. That the
+constants and helpers behind the names are equal too, to the bit and with gradients, the notebook proves when it runs, with
+`exercises.proof`.
 """
 
 import ast
@@ -16,12 +17,15 @@ import nbformat
 import pytest
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/[0-9]*.ipynb"))
-MARK = re.compile(r"^# = (colorlab\.[\w.]+)\n(?:@.*\n)*(?:def|class) (\w+)", re.MULTILINE)
+MARK = re.compile(r"^# = (colorlab\.[\w.]+)\n(?:@.*\n)*(?:(?:def|class) |(?=[A-Z_]+ = ))(\w+)", re.MULTILINE)
 BUILT = {  # what each chapter must build, at least
     "01": {"srgb_to_linear", "linear_to_srgb", "_matrix", "_mix", "_rgb_to_lab", "_lab_to_rgb", "lab_to_code"},
     "02": {"mean_chroma"},
     "03": {"delta_e76", "psnr", "grey", "mean_chroma"},
     "04": {"block", "UNet"},
+    "05": {"BCE", "LEAST_SQUARES", "HINGE"},
+    "06": {"receptive_field", "PatchGAN"},
+    "07": {"l1_step", "train_step", "EMA"},
 }
 
 
@@ -61,11 +65,22 @@ class Bare(ast.NodeTransformer):
         return name.lstrip("_") in {"check", "check_pair"}
 
 
+def names(node: ast.stmt) -> set[str]:
+    """What a statement defines: a function or class, or a constant that it assigns."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return {x.lstrip("_") for x in [getattr(node, "name", ""), *(getattr(target, "id", "") for target in targets)] if x}
+
+
 def bare(source: str, name: str) -> str:
     """A definition's syntax tree, as text, without its words."""
-    tree = ast.parse(source)
-    node = next(x for x in tree.body if getattr(x, "name", "").lstrip("_") == name.lstrip("_"))
+    node = next(x for x in ast.parse(source).body if name.lstrip("_") in names(x))
     return ast.dump(Bare().visit(node))
+
+
+def source_of(module, symbol: str) -> str:
+    """Where a symbol is defined: its own source, or for a constant, which has none, its module's."""
+    found = getattr(module, symbol)
+    return inspect.getsource(found if inspect.isfunction(found) or inspect.isclass(found) else module)
 
 
 def marked(path: Path) -> list[tuple[str, str, str]]:
@@ -80,7 +95,7 @@ ALL = [(path.stem, *definition) for path in NOTEBOOKS for definition in marked(p
 @pytest.mark.parametrize(("notebook", "full", "name", "cell"), ALL, ids=[f"{n}-{f}" for n, f, *_ in ALL])
 def test_a_marked_definition_is_the_librarys(notebook, full, name, cell):
     module, _, symbol = full.rpartition(".")
-    source = inspect.getsource(getattr(importlib.import_module(module), symbol))
+    source = source_of(importlib.import_module(module), symbol)
     assert name.lstrip("_") == symbol.lstrip("_")
     assert bare(cell, name) == bare(source, symbol)
 
@@ -105,3 +120,11 @@ def test_a_changed_definition_is_seen():
         assert bare(theirs, "f") != bare(other, "f")
     # a mark without a definition below it is not taken for one
     assert MARK.findall("# = colorlab.color.encode\nencode = color.encode") == []
+
+
+def test_a_changed_constant_is_seen():
+    theirs = "import x\n# why\nPAIR = Pair(lambda a: a + 1, 2)  # two"
+    assert bare(theirs, "PAIR") == bare("PAIR = Pair(\n    lambda a: a + 1,\n    2,\n)\nprint(PAIR)", "PAIR")
+    for other in ("PAIR = Pair(lambda a: a + 2, 2)", "PAIR = losses.PAIR", "PAIR = Pair(lambda b: b + 1, 2)"):
+        assert bare(theirs, "PAIR") != bare(other, "PAIR")
+    assert MARK.findall("# = colorlab.losses.BCE\nBCE = Adversarial(") == [("colorlab.losses.BCE", "BCE")]

@@ -63,3 +63,28 @@ def test_large_pictures_are_reduced_to_what_a_screen_shows():
 def test_pictures_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match="one size"):
         widgets.wipe(BEFORE, AFTER[:10], 0.5)
+
+
+def test_pressed_buttons_make_a_string_of_moves_which_reset_clears():
+    asked = []
+
+    def draw(moves, bright):
+        asked.append((moves, bright))
+        return np.full((8, 8, 3), min(255, int(bright) + 4 * moves.count("D") + moves.count("G")), np.uint8)
+
+    panel = widgets.Panel(
+        draw, {"bright": widgets.Slider("brightness", 0, 50, 10, 1)}, "Press.", "A grey square.", (), buttons={"D": "D", "G": "G"}
+    )
+    assert panel.defaults() == {"bright": 10, "moves": ""}
+    _, slider, row, _, _ = panel.show().children
+    d, g, reset = row.children
+    for press in (d, d, g):
+        press.click()
+    slider.value = 20  # the moves stay, and are played anew with the new value
+    reset.click()
+    assert asked == [("", 10), ("D", 10), ("DD", 10), ("DDG", 10), ("DDG", 20), ("", 20)]
+    for _ in range(widgets.MOST + 3):
+        g.click()
+    assert asked[-1] == ("G" * widgets.MOST, 20)
+    assert d.disabled
+    assert not reset.disabled

@@ -9,6 +9,7 @@ import json
 import math
 import numbers
 import pkgutil
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-_CHECKS: dict[str, Callable[[object], str | None]] = {}  # "00.1" → a function: answer → None if right, else what is wrong
+_CHECKS: dict[str, Callable[..., str | None]] = {}  # "00.1" → a function: answer → None if right, else what is wrong
+_DRAWN: dict[str, Callable[[random.Random | None], "Given"]] = {}  # of the exercises whose numbers a teacher can have redrawn
 PREDICTIONS = Path("output") / "predictions.json"  # beside the notebook, in a folder that git ignores
 
 
@@ -31,17 +33,50 @@ class Verdict:
         return f"{'✓ Right.' if self.right else '✗ Not yet.'} {self.words}"
 
 
-def exercise(number: str) -> Callable:
-    """Register the function below as the check of exercise `number`: it returns None for a right answer, or what is wrong.
+@dataclass(frozen=True)
+class Given:
+    """What an exercise starts from: values, which its check takes, and the words in which its text tells them.
 
-    Its docstring's first line is what the reader is told when the answer is right.
+    No words: the text tells nothing of them, as of the cases on which a function that is handed in is tried.
     """
 
-    def register(function: Callable[[object], str | None]) -> Callable[[object], str | None]:
+    values: object
+    words: tuple[str, ...] = ()
+    right: str = ""  # what is told of a right answer where the check's docstring speaks of the chapter's own numbers
+
+
+def seeded(dice: random.Random | None) -> Given:
+    """A seed for the cases on which a check tries a function: `@exercise("00.1", drawn=seeded)`; 0 is the chapter's own."""
+    return Given(0 if dice is None else dice.randrange(1, 1_000_000))
+
+
+def exercise(number: str, drawn: Callable[[random.Random | None], Given] | None = None) -> Callable:
+    """Register the function below as the check of exercise `number`: it returns None for a right answer, or what is wrong.
+
+    Its docstring's first line is what the reader is told when the answer is right. `drawn` gives what the exercise starts
+    from, the chapter's own of None and others of dice; the check then takes the values as its second argument.
+    """
+
+    def register(function: Callable[..., str | None]) -> Callable[..., str | None]:
         _CHECKS[number] = function
+        if drawn is not None:
+            _DRAWN[number] = drawn
         return function
 
     return register
+
+
+def given(number: str, variant: int = 0) -> Given | None:
+    """What exercise `number` starts from in a variant; 0 is the chapter's own. None where it is the same in all.
+
+    A variant is the same on every machine. Raises ValueError for an unknown exercise or a negative variant.
+    """
+    _known(number)
+    if not isinstance(variant, int) or isinstance(variant, bool) or variant < 0:
+        raise ValueError(f"A variant is a whole number from 0, which is the chapter's own, got {variant!r}.")
+    if number not in _DRAWN:
+        return None
+    return _DRAWN[number](random.Random(f"exercise {number}, variant {variant}") if variant else None)
 
 
 class Wrong(Exception):
@@ -60,23 +95,23 @@ def call(answer: object, number: str, name: str, *inputs: object) -> object:
     return got
 
 
-def check(number: str, answer: object) -> Verdict:
+def check(number: str, answer: object, variant: int = 0) -> Verdict:
     """Say whether an answer is right, and if not, which misconception it shows. Raises ValueError for an unknown number.
 
-    `...`, an exercise not begun, is no error: the chapter runs from top to bottom without its exercises solved.
+    `...`, an exercise not begun, is no error: the chapter runs from top to bottom without its exercises solved. A variant
+    other than 0 is for an assignment that a teacher made with other numbers than the chapter's.
     """
-    _load()
-    if number not in _CHECKS:
-        raise ValueError(f"There is no exercise {number!r}; there are {', '.join(sorted(_CHECKS))}.")
+    its = given(number, variant)
     if answer is ...:
         return Verdict(False, f"Exercise {number} is yours to do: replace the … and run the cell again.")
     try:
-        wrong = _CHECKS[number](answer)
+        wrong = _CHECKS[number](answer) if its is None else _CHECKS[number](answer, its.values)
     except Wrong as error:
         wrong = str(error)
     except Exception as error:  # an answer of any kind may come in; none may break the chapter
         wrong = f"Your answer could not be checked: {type(error).__name__}: {error}"
-    return Verdict(wrong is None, wrong or _CHECKS[number].__doc__.strip().splitlines()[0])
+    right = its.right if its is not None and its.right else _CHECKS[number].__doc__.strip().splitlines()[0]
+    return Verdict(wrong is None, wrong or right)
 
 
 def predict(number: str, guess: float) -> None:
@@ -157,6 +192,9 @@ def _remember(number: str, entry: dict[str, float]) -> dict[str, float]:
     return known[number]
 
 
-def _load() -> None:
+def _known(number: str) -> None:
+    """Raise ValueError unless there is such an exercise; chapters are imported when first asked."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
+    if number not in _CHECKS:
+        raise ValueError(f"There is no exercise {number!r}; there are {', '.join(sorted(_CHECKS))}.")

@@ -1,21 +1,22 @@
 """Checks of chapter 00, "am I ready?": tensors, gradients, logits, and a first measurement."""
 
 import math
+import random
 
 import numpy as np
 import torch
 
 from colorlab import color, metrics, photos
-from colorlab.exercises import as_number, call, exercise, recognise
+from colorlab.exercises import Given, as_number, call, exercise, recognise, seeded
 
 
-@exercise("00.1")
-def to_batch(answer) -> str | None:
+@exercise("00.1", drawn=seeded)
+def to_batch(answer, seed) -> str | None:
     """A batch of one picture, channels first, in [0, 1]: what every network here takes.
 
     `answer`: a function, pixels (H, W, 3) uint8 → rgb (1, 3, H, W) float in [0, 1].
     """
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 6, 3)).astype(np.uint8)
     truth = torch.tensor([[[[int(v) / 255 for v in row] for row in pixels[..., c]] for c in range(3)]])
     got = call(answer, "00.1", "to_batch", pixels)
     if not isinstance(got, torch.Tensor):
@@ -70,41 +71,58 @@ def two_backwards(answer) -> str | None:
     )
 
 
-@exercise("00.3")
-def logit(answer) -> str | None:
+def some_logit(dice: random.Random | None) -> Given:
+    """Another logit, as the text writes it."""
+    z = 2.0 if dice is None else dice.choice([-3.0, -2.5, -2.0, -1.5, 1.5, 2.5, 3.0])
+    said = f"A logit of {z:g} is a probability of {_sigmoid(z):.3f}: 1 / (1 + e^(−z))."
+    return Given(z, (f"a logit of {z:g}".replace("-", "−"),), said if dice else "")
+
+
+def _sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-z))
+
+
+@exercise("00.3", drawn=some_logit)
+def logit(answer, z) -> str | None:
     """A logit of 2 is a probability of 0.881: sigmoid(2) = 1 / (1 + e⁻²).
 
-    `answer`: the probability that a discriminator's logit of 2 stands for.
+    `answer`: the probability that this logit, the chapter's 2, of a discriminator stands for.
     """
-    got = as_number(answer)
+    got, right = as_number(answer), _sigmoid(z)
     if got is None:
         return "A number is wanted, between 0 and 1."
     known = {
-        2.0: "A logit is not a probability: it may be any number. The sigmoid turns it into one.",
-        0.119: "That is sigmoid(−2): check the sign in 1 / (1 + e^(−x)).",
-        0.5: "One half belongs to a logit of 0, which says 'cannot tell'. A logit of 2 leans towards real.",
-        0.731: "That is sigmoid(1). The logit is 2.",
-        0.707: "That is the sigmoid applied twice. Once is enough.",
-        88.08: "That is in percent: divide by 100.",
-        0.964: "That is tanh(2), which runs from −1 to 1. A probability wants the sigmoid.",
-        1.0: "Clipping to [0, 1] would call every logit above 1 certain. The sigmoid never is.",
-        7.389: "e² are the odds, 7.4 to 1. The probability is odds / (1 + odds).",
+        z: "A logit is not a probability: it may be any number. The sigmoid turns it into one.",
+        1 - right: f"That is sigmoid({-z:g}): check the sign in 1 / (1 + e^(−x)).",
+        0.5: f"One half belongs to a logit of 0, which says 'cannot tell'. {z:g} leans to {'real' if z > 0 else 'made up'}.",
+        _sigmoid(math.copysign(1, z)): f"That is sigmoid({math.copysign(1, z):g}). The logit is {z:g}.",
+        _sigmoid(right): "That is the sigmoid applied twice. Once is enough.",
+        100 * right: "That is in percent: divide by 100.",
+        math.tanh(z): f"That is tanh({z:g}), which runs from −1 to 1. A probability wants the sigmoid.",
+        min(max(z, 0.0), 1.0): "Clipping to [0, 1] would call every logit above 1 certain. The sigmoid never is.",
+        math.exp(z): f"e^({z:g}) are the odds, to 1. The probability is odds / (1 + odds).",
     }
-    return None if abs(got - 0.8808) < 0.002 else recognise(got, known) or "Apply the sigmoid, 1 / (1 + e^(−x)), to 2."
+    return None if abs(got - right) < 0.002 else recognise(got, known) or f"Apply the sigmoid, 1 / (1 + e^(−x)), to {z:g}."
 
 
-@exercise("00.4")
-def chroma_returned(answer) -> str | None:
+def some_sample(dice: random.Random | None) -> Given:
+    """Another sample photograph, by its name in quotes; not the coffee, of which just as much comes back."""
+    name = "flower" if dice is None else dice.choice(("astronaut", "chelsea", "rocket", "china", "hopper"))
+    return Given(name, (f'"{name}"',))
+
+
+@exercise("00.4", drawn=some_sample)
+def chroma_returned(answer, name) -> str | None:
     """That is the share of the true chroma that came back: below 1 is cautious, and sepia is the extreme of caution.
 
-    `answer`: mean chroma of the coloured sample "flower", divided by mean chroma of the original.
+    `answer`: mean chroma of the coloured sample, the chapter's "flower", divided by mean chroma of the original.
     """
     from colorlab.inference import colorize
 
     got = as_number(answer)
     if got is None:
         return "A number is wanted: one mean chroma divided by another."
-    sample = photos.sample("flower")
+    sample = photos.sample(name)
     ab = [color.encode(photos.load_rgb(picture)[None])[1] for picture in (colorize(sample.path), sample.path)]
     predicted, true = (metrics.mean_chroma(x).item() for x in ab)
     known = {

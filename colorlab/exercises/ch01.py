@@ -1,13 +1,14 @@
 """Checks of chapter 01: lightness, luma, the networks' encoding, the gamut, and a measurement on a photograph."""
 
 import math
+import random
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from colorlab import color, photos
-from colorlab.exercises import as_number, call, exercise, recognise
+from colorlab.exercises import Given, as_number, call, exercise, recognise, seeded
 
 
 def number_of(answer: object, light: float, close: tuple[float, str], known: dict[float, str], hint: str) -> str | None:
@@ -36,68 +37,95 @@ def lightness(*rgb: float) -> float:
     return color.rgb_to_lab(torch.tensor(rgb, dtype=torch.float64).view(1, 3, 1, 1))[0, 0].item()
 
 
-@exercise("01.1")
-def half_the_light(answer) -> str | None:
+def grey_byte(dice: random.Random | None) -> Given:
+    """Another grey, and how much light it sends out."""
+    if dice is None:
+        return Given(188, ("byte 188 sends out half of white's light",))
+    byte = dice.choice([x for x in range(70, 236) if min(abs(x - 128), abs(x - 188)) > 8])
+    light = color.srgb_to_linear(torch.tensor(byte / 255, dtype=torch.float64)).item()
+    said = f"{light:.0%} of white's light, and L* {lightness(*[byte / 255] * 3):.1f}: to the eye it is lighter than its light."
+    return Given(byte, (f"byte {byte} sends out {100 * light:.0f} % of white's light",), said)
+
+
+@exercise("01.1", drawn=grey_byte)
+def half_the_light(answer, byte) -> str | None:
     """Half of white's light is three quarters of the way to white for the eye: L* 76.3.
 
-    `answer`: L* of the grey whose three bytes are 188.
+    `answer`: L* of the grey whose three bytes are this, the chapter's 188.
     """
-    value = 188 / 255
+    value = byte / 255
     light = color.srgb_to_linear(torch.tensor(value, dtype=torch.float64)).item()
     known = {
         100 * value: "L* is not 100 times the sRGB value. Undo the transfer curve, then take the cube root.",
-        value: "That is the sRGB value, 188 / 255. It is neither light nor lightness.",
-        188.0: "That is the byte. L* runs from 0 to 100.",
-        100 * light: "That is the light, in percent of white's: about half. Lightness is what the eye makes of it: "
+        value: f"That is the sRGB value, {byte} / 255. It is neither light nor lightness.",
+        float(byte): "That is the byte. L* runs from 0 to 100.",
+        100 * light: "That is the light, in percent of white's. Lightness is what the eye makes of it: "
         "reread 'Lightness', where light goes through a cube root.",
         light: "That is the light, as a share of white's. It still has to go through the cube root.",
-        lightness(*[128 / 255] * 3): "That is grey 128, the chapter's example. Here the bytes are 188.",
+        lightness(*[128 / 255] * 3): f"That is grey 128, the chapter's example. Here the bytes are {byte}.",
         116 * value ** (1 / 3) - 16: "The cube root was taken of the sRGB value. Undo the transfer curve first: it wants light.",
         light * (29 / 3) ** 3: "That is the straight piece, which is for very dark colours only (light below 0.0089).",
     }
     plain = 116 * value ** (2.2 / 3) - 16
     close = plain, "That is what a plain power of 2.2 gives. sRGB's curve is not quite that: use srgb_to_linear."
-    return number_of(answer, light, close, known, "Take 188 / 255, undo the transfer curve, and put the light into L*'s formula.")
+    hint = f"Take {byte} / 255, undo the transfer curve, and put the light into L*'s formula."
+    return number_of(answer, light, close, known, hint)
 
 
-@exercise("01.2")
-def pure_red(answer) -> str | None:
+def some_red(dice: random.Random | None) -> Given:
+    """Another red, darker than the pure one."""
+    if dice is None:
+        return Given(255, ("Pure red, bytes 255, 0, 0, was left out of the tables above.",))
+    byte = dice.randrange(120, 226)
+    said = f"L* {lightness(byte / 255, 0.0, 0.0):.1f}: bytes to light, red's share of the luminance, and the cube root."
+    return Given(byte, (f"A red that is darker than pure red has the bytes {byte}, 0, 0.",), said)
+
+
+@exercise("01.2", drawn=some_red)
+def pure_red(answer, byte) -> str | None:
     """L* 53.2, though red has only a fifth of white's light: the cube root again.
 
-    `answer`: L* of pure red, the bytes 255, 0, 0.
+    `answer`: L* of a red, the chapter's the pure one, bytes 255, 0, 0.
     """
-    share = 0.212671
+    value = byte / 255
+    of_red = color.srgb_to_linear(torch.tensor(value, dtype=torch.float64)).item()
+    share = 0.212671 * of_red
+    L, a, b = color.rgb_to_lab(torch.tensor([value, 0.0, 0.0]).view(1, 3, 1, 1)).flatten().tolist()
     known = {
-        29.9: "That is luma, of the sRGB values. Luma is not L*: no curve was undone, and no cube root taken.",
-        0.299: "That is luma's weight of red. Luma is not L*.",
-        76.2: "That is luma in bytes, 0.299 · 255. Luma is not L*.",
+        29.9 * value: "That is luma, of the sRGB values. Luma is not L*: no curve was undone, and no cube root taken.",
+        0.299 * value: "That is luma's weight of red. Luma is not L*.",
+        0.299 * byte: "That is luma in bytes, 0.299 · red. Luma is not L*.",
         100 * share: "That is red's light, in percent of white's. L* is its cube root, times 116, minus 16.",
         share: "That is red's light, as a share of white's: put it into L*'s formula.",
-        33.3: "The mean of the channels treats red, green and blue alike; the eye does not.",
-        50.0: "50 is the lightness of HSL, (highest + lowest channel) / 2. White and red differ in more than that.",
-        100.0: "100 is V of HSV, the highest channel: by that rule red would be as light as white.",
-        80.09: "That is red's a*. The first of the three is L*.",
-        67.20: "That is red's b*. The first of the three is L*.",
-        104.55: "That is red's chroma, √(a*² + b*²).",
-        116 * 0.299 ** (1 / 3)
+        100 * value / 3: "The mean of the channels treats red, green and blue alike; the eye does not.",
+        50 * value: "That is the lightness of HSL, (highest + lowest channel) / 2. White and red differ in more than that.",
+        100 * value: "That is V of HSV, the highest channel: by that rule red would be as light as white or grey.",
+        a: "That is red's a*. The first of the three is L*.",
+        b: "That is red's b*. The first of the three is L*.",
+        math.hypot(a, b): "That is red's chroma, √(a*² + b*²).",
+        116 * (0.299 * of_red) ** (1 / 3)
         - 16: "That is L* of luma's weight, 0.299. Luminance weighs red with the first number in the row of Y.",
-        lightness(255, 0, 0): "A division by 255 is missing: the curve wants sRGB values from 0 to 1, so red is 1.",
-        116 * (255 * share) ** (1 / 3) - 16: "A division by 255 is missing: red's light is 1, as a share of white's, not 255.",
-        87.73: "That is pure green, the lightest of the three.",
-        32.30: "That is pure blue, the darkest of the three.",
+        lightness(byte, 0, 0): "A division by 255 is missing: the curve wants sRGB values from 0 to 1.",
+        116 * (255 * share) ** (1 / 3) - 16: "A division by 255 is missing: light is a share of white's, at most 1.",
+        lightness(0, value, 0): "That is a green of this byte, the lightest of the three.",
+        lightness(0, 0, value): "That is a blue of this byte, the darkest of the three.",
     }
-    close = lightness(*[128 / 255] * 3), "That is grey 128, near by chance. Compute red: one row of the matrix is enough."
-    hint = "Red's light is one number in the matrix, in the row of Y; put it into L*'s formula."
+    if byte == 255:
+        close = lightness(*[128 / 255] * 3), "That is grey 128, near by chance. Compute red: one row of the matrix is enough."
+    else:
+        close = lightness(1.0, 0.0, 0.0), f"That is pure red. This one has the byte {byte}: undo the transfer curve first."
+        known[116 * (0.212671 * value) ** (1 / 3) - 16] = "The matrix wants light: undo the transfer curve before it."
+    hint = "Red's share of the luminance is one number in the matrix, in the row of Y; put its light into L*'s formula."
     return number_of(answer, share, close, known, hint)
 
 
-@exercise("01.3")
-def from_code(answer) -> str | None:
+@exercise("01.3", drawn=seeded)
+def from_code(answer, seed) -> str | None:
     """The way back: (L + 1) · 50 and ab · 110, side by side along the channels.
 
     `answer`: a function, L (B, 1, H, W) and ab (B, 2, H, W) as the networks see them → L*a*b* (B, 3, H, W).
     """
-    L, a, b = torch.rand(3, 2, 1, 3, 5, generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8
+    L, a, b = torch.rand(3, 2, 1, 3, 5, generator=torch.Generator().manual_seed(seed)) * 1.6 - 0.8
     ab = torch.cat([a, b], dim=1)
     truth = color.code_to_lab(L, ab)
     kept = L.clone(), ab.clone()
@@ -152,13 +180,13 @@ def from_code(answer) -> str | None:
     return next((words for wrong, words in shapes if wrong), hint)
 
 
-@exercise("01.4")
-def fix(answer) -> str | None:
+@exercise("01.4", drawn=seeded)
+def fix(answer, seed) -> str | None:
     """Lightness and hue are kept, and chroma goes down just as far as it must.
 
     `answer`: a function, L (B, 1, H, W) in [−1, 1] and any ab (B, 2, H, W) → rgb (B, 3, H, W) in [0, 1].
     """
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1 + seed)
     real = color.encode(torch.rand(2, 3, 4, 8, generator=generator))
     light = torch.rand(2, 1, 4, 8, generator=generator) * 1.4 - 0.6
     wild = torch.rand(2, 2, 4, 8, generator=generator) * 2 - 1
@@ -231,23 +259,31 @@ def moved(rgb: torch.Tensor, L: torch.Tensor, ab: torch.Tensor, out: torch.Tenso
     return f"L* moves by {dL:.1f} and hue by {turn:.0f}° on average. Leave L alone, and multiply a and b by one factor per pixel."
 
 
-@exercise("01.5")
-def variance_to_guess(answer) -> str | None:
+def some_sample(dice: random.Random | None) -> Given:
+    """Another sample photograph, by its name in quotes."""
+    if dice is None:
+        return Given("china", ('"china"',))
+    name = dice.choice([x.name for x in photos.samples() if x.name != "china"])
+    return Given(name, (f'"{name}"',), "That much of what varies in this picture lies in a and b; the rest is given.")
+
+
+@exercise("01.5", drawn=some_sample)
+def variance_to_guess(answer, name) -> str | None:
     """Less than a fifth of what varies in this picture lies in a and b; the rest is given. In others it is more: try "flower".
 
-    `answer`: of the sample "china", the variance of a* and b* as a share of the variance of L*, a* and b*.
+    `answer`: of a sample, the chapter's "china", the variance of a* and b* as a share of the variance of L*, a* and b*.
     """
     got = as_number(answer)
     if got is None:
         return "A number is wanted: the variance of a* and b*, over the variance of all three."
-    lab = color.rgb_to_lab(photos.sample("china").rgb[None])
+    lab = color.rgb_to_lab(photos.sample(name).rgb[None])
     L, a, b = (x.item() for x in lab.var((0, 2, 3)))
     if abs(got - (a + b) / (L + a + b)) < 0.003:
         return None
     root, square = [math.sqrt(x) for x in (L, a, b)], lab.square().mean((0, 2, 3)).tolist()
     code = [L / color.L_SCALE**2, a / color.AB_SCALE**2, b / color.AB_SCALE**2]
     pooled, chroma = lab[:, 1:].var().item(), torch.linalg.vector_norm(lab[:, 1:], dim=1).var().item()
-    rgb = photos.sample("china").rgb.var((1, 2)).tolist()
+    rgb = photos.sample(name).rgb.var((1, 2)).tolist()
     known = {
         L / (L + a + b): "That is the share of L*, which is given. What has to be guessed is the rest.",
         100 * (a + b) / (L + a + b): "That is in percent: divide by 100.",

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 
 from colorlab import color, photos
-from colorlab.exercises import Wrong, as_number, call, exercise, recognise
+from colorlab.exercises import Wrong, as_number, call, exercise, recognise, seeded
 from colorlab.world import ColorWorld
 
 
-@exercise("02.1")
-def to_L(answer) -> str | None:
+@exercise("02.1", drawn=seeded)
+def to_L(answer, seed) -> str | None:
     """L*/50 − 1 of sRGB pixels: what the network is given in training, and what it will be given of your photograph.
 
     `answer`: a function, pixels (H, W, 3) uint8 → L (1, 1, H, W) float in [−1, 1].
     """
-    pixels = np.random.default_rng(2).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    pixels = np.random.default_rng(2 + seed).integers(0, 256, (4, 6, 3)).astype(np.uint8)
     got = call(answer, "02.1", "to_L", pixels.copy())
     if isinstance(got, tuple):
         return "color.encode returns two tensors, L and ab. The network is given L alone: ab would tell it the answer."

@@ -1,11 +1,12 @@
 """Checks of chapter 03, "the grey average": mean, median, the floor of an error, and what counts as near a real colour."""
 
 import math
+import random
 
 import numpy as np
 import torch
 
-from colorlab.exercises import as_number, call, exercise, recognise
+from colorlab.exercises import Given, as_number, call, exercise, recognise, seeded
 from colorlab.world import NEAR, ColorWorld, Distribution
 
 # Another world's balloons and roofs, of which the exercises' texts tell.
@@ -28,8 +29,28 @@ def _pair(answer: object) -> tuple[float, float] | None:
     return None if None in found else found
 
 
-@exercise("03.1")
-def l1_answer(answer) -> str | None:
+def festival(dice: random.Random | None) -> Given:
+    """Another festival: four colours far apart and their probabilities, of which L1's answer is none, nor near one."""
+    table = FESTIVAL
+    while dice is not None:
+        percent = dice.choice([(40, 25, 20, 15), (38, 27, 22, 13), (36, 28, 19, 17), (30, 29, 23, 18)])  # no tie
+        colours = [(5.0 * dice.randrange(-8, 14), 5.0 * dice.randrange(-12, 12)) for _ in percent]
+        table = [(p / 100, ab) for p, ab in zip(percent, colours, strict=True)]
+        if min(math.dist(a, b) for a in colours for b in colours if a is not b) < 30:
+            continue
+        try:
+            world = ColorWorld(16, distributions={"balloon": table})
+        except ValueError:  # sRGB lacks one of the colours at a balloon's lightness
+            continue
+        real = [*colours, world.mean("balloon"), tuple(np.mean(colours, axis=0)), tuple(np.median(colours, axis=0))]
+        if min(math.dist(world.median("balloon"), ab) for ab in [*real, world.median("balloon")[::-1]]) > 10:
+            break
+    words = ", ".join(f"({p:.2f}, ({a:g}, {b:g}))" for p, (a, b) in table)
+    return Given(table, (words,))
+
+
+@exercise("03.1", drawn=festival)
+def l1_answer(answer, table) -> str | None:
     """Each channel's median, taken on its own: a pair that no balloon has, put together from two different balloons.
 
     `answer`: L1's best (a*, b*) for the balloons of the festival.
@@ -37,8 +58,8 @@ def l1_answer(answer) -> str | None:
     got = _pair(answer)
     if got is None:
         return "A pair of numbers is wanted, (a*, b*), in Lab units."
-    its = ColorWorld(16, distributions={"balloon": FESTIVAL})
-    p, ab = _arrays(FESTIVAL)
+    its = ColorWorld(16, distributions={"balloon": table})
+    p, ab = _arrays(table)
     truth = its.median("balloon")
     if math.dist(got, truth) < 0.5:
         return None
@@ -62,8 +83,25 @@ def l1_answer(answer) -> str | None:
     return "Sort the values of one channel, add up their probabilities, stop where the sum passes 0.5; then the other channel."
 
 
-@exercise("03.2")
-def floor(answer) -> str | None:
+def village(dice: random.Random | None) -> Given:
+    """Another village: its two colours of roofs, far apart, and how frequent each is."""
+    table = VILLAGE
+    while dice is not None:
+        percent = dice.choice([65, 75, 80, 85])
+        (_, red), (_, blue) = VILLAGE
+        colours = [(a + dice.randrange(-9, 10), b + dice.randrange(-9, 10)) for a, b in (red, blue)]
+        table = [(p / 100, ab) for p, ab in zip((percent, 100 - percent), colours, strict=True)]
+        try:
+            ColorWorld(16, distributions={"roof": table})
+            break
+        except ValueError:  # sRGB lacks one of the colours at a roof's lightness
+            continue
+    said = [f"({a:g}, {b:g}) in {100 * p:.0f} %".replace("-", "−") for p, (a, b) in table]
+    return Given(table, (" and ".join(said),))
+
+
+@exercise("03.2", drawn=village)
+def floor(answer, table) -> str | None:
     """That is the floor, Σ p·|c − mean|²: what is left when everything that grey tells has been learnt.
 
     `answer`: the least expected squared error of the village's roofs, in Lab units squared.
@@ -71,7 +109,8 @@ def floor(answer) -> str | None:
     got = as_number(answer)
     if got is None:
         return "A number is wanted, in Lab units squared."
-    p, ab = _arrays(VILLAGE)
+    p, ab = _arrays(table)
+    odds = f"{100 * p[0]:.0f} to {100 * p[1]:.0f}"
     squares = ((ab - p @ ab) ** 2).sum(axis=1)  # |c − mean|², of each colour
     truth, apart = p @ squares, ((ab[0] - ab[1]) ** 2).sum()
     if math.isclose(got, truth, rel_tol=0.03):
@@ -80,11 +119,11 @@ def floor(answer) -> str | None:
         return "No amount of training reaches 0: roofs of one grey have two colours, and one answer serves both. See The floor."
     known = {
         squares.sum(): "Each squared distance counts as often as its colour occurs: multiply by its probability before adding.",
-        squares.mean(): "Both colours were counted alike: weigh them 70 to 30.",
+        squares.mean(): f"Both colours were counted alike: weigh them {odds}.",
         math.sqrt(truth): "That is the root, a typical distance. The floor of a squared error is squared.",
         truth / 2: "That is the mean over the two channels. A squared distance is the sum over both.",
         p @ np.sqrt(squares): "That is the mean distance. Square each distance first, then average.",
-        apart / 4: "That takes the mean half-way between the colours. It lies nearer to the likelier one: weigh them 70 to 30.",
+        apart / 4: f"That takes the mean half-way between the colours. It lies nearer to the likelier: weigh them {odds}.",
         apart: "That is the squared distance between the two colours. The mean lies between them, nearer to both.",
         math.sqrt(apart): "That is the distance between the two colours. The floor asks how far each is from the mean, squared.",
         p.max() * apart: "That is the squared error of always answering the rarer colour.",
@@ -92,7 +131,7 @@ def floor(answer) -> str | None:
         p.min() * apart: "That is the squared error of always answering the likelier colour, as L1 does. The mean does better.",
         2 * truth: "That is what a true redraw scores, twice the floor.",
         truth / 110**2: "That is in the networks' units, (a*, b*)/110: multiply by 110².",
-        _floor_of("roof"): "That is the floor of the chapter's own roofs, 60 to 40. In the village it is 70 to 30.",
+        _floor_of("roof"): f"That is the floor of the chapter's own roofs, 60 to 40. In the village it is {odds}.",
         _floor_of("balloon"): "That is the balloons' floor. The roofs' is asked.",
     }
     return recognise(got, known) or "Take the mean of the two colours; then Σ p·|c − mean|², both channels added up."
@@ -137,21 +176,21 @@ def four_redraws(answer) -> str | None:
     return "Split the error as for one redraw: the truth's scatter around the mean, plus the average's own, a quarter as large."
 
 
-@exercise("03.4")
-def share_near(answer) -> str | None:
+@exercise("03.4", drawn=seeded)
+def share_near(answer, seed) -> str | None:
     """Near one real colour, both channels together: that is what a person would call "a colour that balloons have".
 
     `answer`: a function (guesses (n, 2) in Lab units, distribution) → share of guesses within 20 of some real colour.
     """
-    cases = _cases()
+    tried = _cases(seed)
     got = []
-    for guesses, distribution in cases:
+    for guesses, distribution in tried:
         said = call(answer, "03.4", "share_near", guesses.clone(), list(distribution))
         value = as_number(said)
         if value is None:
             return f"One number is wanted for all guesses together, got {type(said).__name__}: take the mean over the guesses."
         got.append(value)
-    truth = [_near(*case).any(axis=1).mean() for case in cases]
+    truth = [_near(*case).any(axis=1).mean() for case in tried]
     if np.allclose(got, truth, atol=6e-4):
         return None
     if len(set(got)) == 1:
@@ -193,11 +232,11 @@ def share_near(answer) -> str | None:
         ),
     }
     for words, function in wrong.items():
-        if np.allclose(got, [function(*case) for case in cases], atol=1e-4):
+        if np.allclose(got, [function(*case) for case in tried], atol=1e-4):
             return words
     n = next(n for n, (x, y) in enumerate(zip(got, truth, strict=True)) if not abs(x - y) <= 6e-4)
     return (
-        f"For guesses {cases[n][0][:4].round().int().tolist()} … and {cases[n][1]}: {truth[n]:.3f} is right, got {got[n]:.3f}. "
+        f"For guesses {tried[n][0][:4].round().int().tolist()} … and {tried[n][1]}: {truth[n]:.3f} is right, got {got[n]:.3f}. "
         "Take each guess's distance to each colour, and ask whether the least is 20 or less."
     )
 
@@ -217,18 +256,18 @@ def _mean(distribution: Distribution) -> tuple[float, float]:
     return tuple(p @ ab)
 
 
-def _cases() -> list[tuple[torch.Tensor, Distribution]]:
+def _cases(seed: int) -> list[tuple[torch.Tensor, Distribution]]:
     """Guesses around each colour, the mean and the median, and anywhere; for balloons, roofs, grass, and colours side by side."""
-    generator = torch.Generator().manual_seed(0)
-    world, cases = ColorWorld(16), []
+    generator = torch.Generator().manual_seed(seed)
+    world, tried = ColorWorld(16), []
     for distribution in (
         *(world.distribution(kind) for kind in ("balloon", "roof", "grass")),
         [(0.5, (0.0, 0.0)), (0.5, (0.0, 12.0))],
     ):
         centres = torch.tensor([ab for _, ab in distribution] + [_mean(distribution)] + ([world.median("balloon")]))
         around = centres.float().repeat(12, 1) + 14 * torch.randn(12 * len(centres), 2, generator=generator)
-        cases.append((torch.cat([around, 60 * torch.randn(7, 2, generator=generator)]), distribution))
-    return cases
+        tried.append((torch.cat([around, 60 * torch.randn(7, 2, generator=generator)]), distribution))
+    return tried
 
 
 @exercise("03.5")

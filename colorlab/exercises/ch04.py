@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from colorlab.exercises import as_number, call, exercise, recognise
+from colorlab.exercises import Given, as_number, call, exercise, recognise, seeded
 from colorlab.unet import UNetConfig
 from colorlab.world import ColorWorld
 
@@ -21,32 +21,43 @@ def _numbers(answer: object) -> list[float] | None:
     return None if None in found else found
 
 
-@exercise("04.1")
-def decoder_channels(answer) -> str | None:
+def some_widths(dice: random.Random | None) -> Given:
+    """Another network of depth 4, whose max_width cuts in; (width, max_width)."""
+    width, most = (16, 48) if dice is None else dice.choice([(8, 40), (16, 80), (24, 72), (24, 120), (32, 96), (40, 120)])
+    return Given((width, most), (f"UNetConfig(width={width}, max_width={most}, depth=4)",))
+
+
+@exercise("04.1", drawn=some_widths)
+def decoder_channels(answer, its) -> str | None:
     """Concatenation: what comes up from below, and beside it what the skip brings. Channels add up, values do not.
 
-    `answer`: in_channels of the four decoder blocks of UNetConfig(width=16, max_width=48, depth=4), deepest first.
+    `answer`: in_channels of the four decoder blocks of UNetConfig(width, max_width, depth=4), deepest first.
     """
     got = _numbers(answer)
     if got is None:
         return "A list of four numbers is wanted, the deepest decoder block first, such as [1, 2, 3, 4]."
-    widths = UNetConfig(width=16, max_width=48, depth=4).widths()
+    width, most = its
+    widths = UNetConfig(width=width, max_width=most, depth=4).widths()
     here, below = widths[-2::-1], widths[:0:-1]
     right = [b + h for b, h in zip(below, here, strict=True)]
     if got == right:
         return None
     if len(got) != 4:
         return f"depth=4 makes four decoder blocks, one for each halving; you gave {len(got)} numbers."
+
+    def doubled(last: int) -> list[int]:
+        return [last * width * 2**k for k in (3, 2, 1, 0)]
+
     known = [
         (right[::-1], "Right numbers, other order: the decoder begins at the deepest level."),
         (below, "These come up from below alone. A skip is not added (b + s) but laid beside: its channels count too."),
         (here, "That is what each block gives. It takes what comes from below and what the skip brings."),
         ([2 * h for h in here], "Twice its own level's channels: but from below comes the number of the level below."),
         ([2 * b for b in below], "Twice what comes from below: but the skip brings the channels of the level above."),
-        ([384, 192, 96, 48], "Levels were doubled past max_width: no level has more than 48 channels."),
-        ([256, 128, 64, 32], "Doubled past max_width, 48, and what comes from below alone: the skip's channels count too."),
-        ([128, 64, 32, 16], "Doubled past max_width, 48, and what each block gives. It takes from below, and from the skip."),
-        ([48] * 4, "max_width holds for each level's own channels. A concatenation of two levels may have more."),
+        (doubled(3), f"Levels were doubled past max_width: no level has more than {most} channels."),
+        (doubled(2), f"Doubled past max_width, {most}, and what comes from below alone: the skip's channels count too."),
+        (doubled(1), f"Doubled past max_width, {most}, and what each block gives. It takes from below, and from the skip."),
+        ([most] * 4, "max_width holds for each level's own channels. A concatenation of two levels may have more."),
         (widths[:-1], "That is what the encoder's blocks take, on the way down. The decoder has the skips."),
         (widths[1:], "That is what the encoder's blocks give. Each block of the decoder takes two levels' channels."),
     ]
@@ -98,13 +109,13 @@ def _judged(got: list[float], cases: list[tuple], right: Callable, known: dict[s
     return found or f"{case(*cases[at])} it says {got[at]:g}, and {right(*cases[at])} is right. Reread the rule, term by term."
 
 
-@exercise("04.2")
-def receptive_field(answer) -> str | None:
+@exercise("04.2", drawn=seeded)
+def receptive_field(answer, seed) -> str | None:
     """Each layer adds its kernel less one, times the strides before it: r = 1 + Σ (k − 1) · ∏ strides before.
 
     `answer`: a function, [(kernel, stride), …] from the picture on → the side in pixels that one output sees.
     """
-    dice = random.Random(4)
+    dice = random.Random(4 + seed)
     stacks = [[(dice.randint(1, 7), dice.randint(1, 3)) for _ in range(n)] for n in (1, 2, 2, 3, 4, 5, 6)]
     stacks += [[(3, 1)], [(3, 1), (3, 1)], [(4, 2), (4, 2), (4, 1), (4, 1)], [(1, 1)]]
     got = _on_all(answer, "04.2", "receptive_field", cases := [(stack,) for stack in stacks])

@@ -5,17 +5,15 @@ import math
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from colorlab import color, world
 from colorlab.panels import panel
+from colorlab.panels.sheet import FINE, INK, MARK, PALE, PAPER, Sheet
 from colorlab.widgets import Effect, Panel, Slider
 
-_PAPER, _INK, _PALE = (246, 246, 246), (25, 25, 25), (150, 150, 150)
-_MARK = (205, 0, 110)  # the moving dot; nothing else in its picture has this colour
 _NAMES = ("red", "blue", "green")  # of a balloon's colours, in ColorWorld's order
 _RANGE = 80.0  # the plane shows a* and b* from −80 to 80
-_FINE = 2  # pictures are drawn this many times larger and reduced, so that lines and letters are smooth
 
 
 _WORLD = world.ColorWorld(16)
@@ -39,40 +37,12 @@ def _pair(ab: tuple[float, float]) -> str:
     return f"({round(ab[0])}, {round(ab[1])})"
 
 
-@functools.cache
-def _font(size: int) -> ImageFont.ImageFont:
-    return ImageFont.load_default(size * _FINE)
-
-
-class _Sheet:
-    """A picture to draw on, in pixels of its final size."""
-
-    def __init__(self, width: int, height: int):
-        self.size = width, height
-        self.image = Image.new("RGB", (width * _FINE, height * _FINE), _PAPER)
-        self.draw = ImageDraw.Draw(self.image)
-
-    def text(self, x: float, y: float, words: str, size: int = 15, fill=_INK, anchor: str = "la") -> None:
-        self.draw.text((x * _FINE, y * _FINE), words, fill=fill, font=_font(size), anchor=anchor)
-
-    def box(self, x0: float, y0: float, x1: float, y1: float, fill, outline=None) -> None:
-        self.draw.rectangle([v * _FINE for v in (x0, y0, x1, y1)], fill, outline, _FINE)
-
-    def disc(self, x: float, y: float, rx: float, ry: float, fill, outline=None) -> None:
-        self.draw.ellipse([v * _FINE for v in (x - rx, y - ry, x + rx, y + ry)], fill, outline, _FINE)
-
-    def line(self, points: list[tuple[float, float]], fill=_INK, width: int = 2) -> None:
-        self.draw.line([(x * _FINE, y * _FINE) for x, y in points], fill, width * _FINE, joint="curve")
-
-    def balloon(self, x: float, y: float, fill) -> None:
-        """A balloon with its basket, its middle at (x, y)."""
-        for side in (-14, 14):
-            self.line([(x + 2.5 * side, y + 58), (x + side, y + 96)], _PALE, 1)
-        self.box(x - 15, y + 94, x + 15, y + 112, (90, 74, 56))
-        self.disc(x, y, 66, 74, fill, _INK)
-
-    def pixels(self) -> np.ndarray:
-        return np.asarray(self.image.resize(self.size, Image.Resampling.BOX))
+def _balloon(sheet: Sheet, x: float, y: float, fill) -> None:
+    """A balloon with its basket, its middle at (x, y)."""
+    for side in (-14, 14):
+        sheet.line([(x + 2.5 * side, y + 58), (x + side, y + 96)], PALE, 1)
+    sheet.box(x - 15, y + 94, x + 15, y + 112, (90, 74, 56))
+    sheet.disc(x, y, 66, 74, fill, INK)
 
 
 @functools.cache
@@ -105,7 +75,7 @@ _L2_AT, _L1_AT = (100, 262), (272, 262)  # middles of the two balloons, (x, y)
 def _draw_answers(p: float, third: float) -> np.ndarray:
     distribution = _distribution(p, third)
     l2, l1 = _answers(distribution)
-    sheet = _Sheet(720, 440)
+    sheet = Sheet(720, 440)
     sheet.text(20, 8, "The colours that balloons really have; width = probability")
     x = 20.0
     for (share, ab), name in zip(distribution, _NAMES, strict=True):
@@ -116,18 +86,18 @@ def _draw_answers(p: float, third: float) -> np.ndarray:
         x += 680 * share
     for (at, middle), name, answer in zip((_L2_AT, _L1_AT), ("L2: the mean", "L1: the median"), (l2, l1), strict=True):
         sheet.text(at, 132, name, 17, anchor="ma")
-        sheet.balloon(at, middle, _paint(answer))
+        _balloon(sheet, at, middle, _paint(answer))
         sheet.text(at, 384, f"(a*, b*) = {_pair(answer)}", anchor="ma")
         sheet.text(at, 406, f"{_nearest(answer, distribution):.0f} from a real colour", anchor="ma")
     left, top, side = 390, 122, 310
-    sheet.image.paste(_plane(side * _FINE), (left * _FINE, top * _FINE))
+    sheet.paste(_plane(side * FINE), left, top)
     middle = side / 2
 
     def place(ab: tuple[float, float]) -> tuple[float, float]:
         return left + middle * (1 + ab[0] / _RANGE), top + middle * (1 - ab[1] / _RANGE)
 
-    sheet.line([(left, top + middle), (left + side, top + middle)], _PALE, 1)
-    sheet.line([(left + middle, top), (left + middle, top + side)], _PALE, 1)
+    sheet.line([(left, top + middle), (left + side, top + middle)], PALE, 1)
+    sheet.line([(left + middle, top), (left + middle, top + side)], PALE, 1)
     sheet.text(left + side - 4, top + middle + 3, "a*", anchor="ra")
     sheet.text(left + middle + 5, top + 3, "b*")
     for (share, ab), name in zip(distribution, _NAMES, strict=True):
@@ -136,7 +106,7 @@ def _draw_answers(p: float, third: float) -> np.ndarray:
             sheet.text(place(ab)[0], place(ab)[1] + (30 if ab[1] > 0 else -30), name, anchor="mm")
     for answer, name, up in ((l2, "L2", -11), (l1, "L1", 11)):
         x, y = place(answer)
-        sheet.disc(x, y, 6, 6, _PAPER if name == "L2" else _INK, _INK)
+        sheet.disc(x, y, 6, 6, PAPER if name == "L2" else INK, INK)
         sheet.text(x - 20, y + up, name, 16, anchor="rm")
     return sheet.pixels()
 
@@ -195,9 +165,9 @@ def _towards(share: float, real: float) -> tuple[float, float]:
 
 def _draw_blend(share: float, real: float) -> np.ndarray:
     guess, name = _towards(share, real), _NAMES[int(real)]
-    sheet = _Sheet(720, 380)
+    sheet = Sheet(720, 380)
     sheet.text(105, 42, "the guess", 17, anchor="ma")
-    sheet.balloon(105, 162, _paint(guess))
+    _balloon(sheet, 105, 162, _paint(guess))
     sheet.text(105, 288, f"(a*, b*) = {_pair(guess)}", anchor="ma")
     sheet.text(105, 310, f"{_nearest(guess, _REAL):.0f} from a real colour", anchor="ma")
     left, right, top, bottom, most = 300, 690, 50, 318, 12000
@@ -212,12 +182,12 @@ def _draw_blend(share: float, real: float) -> np.ndarray:
     floor = _error(_towards(0, 0))
     for level, words in ((floor, "the floor: no guess does better"), (2 * floor, "a true colour drawn at random")):
         for dash in range(0, 100, 4):
-            sheet.line([place(dash, level), place(dash + 2, level)], _PALE)
+            sheet.line([place(dash, level), place(dash + 2, level)], PALE)
         sheet.text(left + 8, place(0, level)[1] + (6 if level == floor else -20), words)
     for other in range(3):
         path = [place(at, _error(_towards(at, other))) for at in range(0, 101, 2)]
-        sheet.line(path, _INK if other == int(real) else (190, 190, 190), 3 if other == int(real) else 2)
-    sheet.disc(*place(share, _error(guess)), 8, 8, _MARK)
+        sheet.line(path, INK if other == int(real) else (190, 190, 190), 3 if other == int(real) else 2)
+    sheet.disc(*place(share, _error(guess)), 8, 8, MARK)
     for at, words, anchor in ((0, "the mean", "la"), (100, f"a real {name}", "ra")):
         sheet.text(place(at, 0)[0], bottom + 8, words, anchor=anchor)
     sheet.text((left + right) / 2, bottom + 32, "share of the way (%)", anchor="ma")
@@ -235,7 +205,7 @@ def _tell_blend(share: float, real: float) -> str:
 
 def _height(shown: np.ndarray) -> float:
     """How high the dot stands, in pixels from the lower edge."""
-    rows = np.nonzero((shown == _MARK).all(axis=2))[0]
+    rows = np.nonzero((shown == MARK).all(axis=2))[0]
     return float(len(shown) - rows.mean())
 
 

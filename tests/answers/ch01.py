@@ -332,3 +332,8 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         ("less", "number"),
     ],
 }  # fmt: skip
+REDRAWN = {  # exercise → a right answer, from what a variant starts from
+    "01.1": grey,
+    "01.2": lambda byte: skimage.color.rgb2lab([[[byte / 255, 0.0, 0.0]]])[0, 0, 0],
+    "01.5": lambda name: share(torch.var, name),
+}

@@ -185,3 +185,7 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         ([(0.5, (-50, 48)), (0.1, (40, 0)), (0.4, (50, -40))], "exactly one half"),
     ],
 }  # fmt: skip
+REDRAWN = {  # exercise → a right answer, from what a variant starts from
+    "03.1": sliding,
+    "03.2": lambda table: table[0][0] * table[1][0] * math.dist(table[0][1], table[1][1]) ** 2,
+}
