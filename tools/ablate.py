@@ -62,6 +62,7 @@ VARIANTS: dict[str, dict] = {
 }
 ROWS = tuple(VARIANTS)[:7]  # of the ablation: run with every seed, the others with the first
 PAIR = ("λ = 2", "λ = 2, without EMA")  # run with the last seed too, whose average is caught between two colours
+SHOWN = ("λ = 0", "λ = 2", "λ = 10", "full", "λ = 100", "λ = 300", "λ = 1000", "l1 alone")  # along λ: of seed 0, scenes are kept
 WANTED = tuple(
     f"{variant}:{seed}"
     for seed in SEEDS
@@ -194,7 +195,7 @@ def run(variant: str, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
     if variant == "λ = 2":
         nudged = dataclasses.replace(scenes, L=torch.cat([scenes.L.roll(by, 3) for by in range(-8, 9)]))
         kept["nudged"] = colors_of(net, nudged)
-    if variant.startswith("λ") or variant in ("full", "l1 alone"):
+    if variant in SHOWN:
         kept["scenes"] = colors_of(net, ColorWorld(SIZE).sample(3, start=1_000_000 + SCENE))
     arrays = {f"{variant} {name}": (127 * x).round().to(torch.int8).numpy() for name, x in kept.items()}
     return found, arrays if seed == 0 else {}
