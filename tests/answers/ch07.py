@@ -184,7 +184,7 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
     "07.1": [
         ([], "does not make the GAN unconditional"),
         ("", "does not make the GAN unconditional"),
-        (["generator"], "free to ignore it"),
+        (["generator"], "could ignore it"),
         (["discriminator"], "judge"),
         (["generator", "discriminator", "l1"], "adds nothing"),
         (["l1"], "adds nothing"),
