@@ -66,7 +66,7 @@ class Finding:
 
     symptom: str  # a name of SYMPTOMS
     numbers: Mapping[str, float]  # what was seen, over the last quarter of the run
-    strength: float = field(default=1.0)  # from 1, just visible, to 2; findings are sorted by it
+    strength: float = 1.0  # from 1, just visible, to 2; findings are sorted by it
 
     @property
     def means(self) -> str:
@@ -148,7 +148,7 @@ class Case:
     """An unnamed broken run, and what a doctor may do with it: look, and try a cure."""
 
     seed: int
-    run: Run
+    run: Run = field(repr=False)  # its thousand rows are for `read`, not for a screen
 
     @property
     def history(self) -> list[dict[str, float]]:

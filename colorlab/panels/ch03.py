@@ -9,7 +9,7 @@ from PIL import Image
 
 from colorlab import color, world
 from colorlab.panels import panel
-from colorlab.panels.sheet import FINE, INK, MARK, PALE, PAPER, Sheet
+from colorlab.panels.sheet import FINE, INK, MARK, PALE, PAPER, Sheet, height
 from colorlab.widgets import Effect, Panel, Slider
 
 _NAMES = ("red", "blue", "green")  # of a balloon's colours, in ColorWorld's order
@@ -203,12 +203,6 @@ def _tell_blend(share: float, real: float) -> str:
     )
 
 
-def _height(shown: np.ndarray) -> float:
-    """How high the dot stands, in pixels from the lower edge."""
-    rows = np.nonzero((shown == MARK).all(axis=2))[0]
-    return float(len(shown) - rows.mean())
-
-
 @panel("03.blend")
 def blend() -> Panel:
     """What it costs in squared error to leave the mean for a colour that balloons really have. Chapter 03."""
@@ -223,8 +217,8 @@ def blend() -> Panel:
         "A balloon painted with a guess between the mean and a real colour, and the curve of its expected squared error, "
         "lowest at the mean.",
         (
-            Effect("share", "raises the expected squared error", _height, (0, 25, 50, 75, 100)),
-            Effect("real", "takes a real colour farther from the mean, which costs more", _height, (0, 1, 2), {"share": 100}),
+            Effect("share", "raises the expected squared error", height, (0, 25, 50, 75, 100)),
+            Effect("real", "takes a real colour farther from the mean, which costs more", height, (0, 1, 2), {"share": 100}),
         ),
         _tell_blend,
     )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from colorlab.losses import BCE
 from colorlab.panels import panel
-from colorlab.panels.sheet import FINE, INK, MARK, PALE, Sheet
+from colorlab.panels.sheet import FINE, INK, MARK, PALE, Sheet, height, marks
 from colorlab.widgets import Effect, Panel, Slider
 from colorlab.world import NEAR, ColorWorld
 
@@ -76,16 +76,6 @@ def _tell_two(rate: float, gamma: float, turn: float) -> str:
     return f"Both begin 1 from the middle. After {_STEPS} steps they are {end:.3g} from it."
 
 
-def _marks(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of what has the mark's colour."""
-    return np.nonzero((shown == MARK).all(axis=2))
-
-
-def _low(shown: np.ndarray) -> float:
-    """How low the dot hangs, in pixels from above."""
-    return float(_marks(shown)[0].mean())
-
-
 @panel("05.two_numbers")
 def two_numbers() -> Panel:
     """Generator and discriminator of one number each: spirals, orbits, and what R1 does. Chapter 05."""
@@ -100,9 +90,9 @@ def two_numbers() -> Panel:
         "once need before it closes in?",
         "Left, the path of the two numbers around the middle; right, their distance from it, step by step.",
         (
-            Effect("rate", "opens the spiral faster", lambda shown: -_low(shown), (0.02, 0.1, 0.2, 0.3)),
-            Effect("gamma", "pulls the game towards the middle", _low, (0, 0.25, 0.5, 0.75)),
-            Effect("turn", "makes an orbit of the spiral", _low, (0, 1)),
+            Effect("rate", "opens the spiral faster", height, (0.02, 0.1, 0.2, 0.3)),
+            Effect("gamma", "pulls the game towards the middle", lambda shown: -height(shown), (0, 0.25, 0.5, 0.75)),
+            Effect("turn", "makes an orbit of the spiral", lambda shown: -height(shown), (0, 1)),
         ),
         _tell_two,
     )
@@ -297,7 +287,7 @@ def _contrast(shown: np.ndarray) -> float:
 
 def _spread(shown: np.ndarray) -> float:
     """How far apart the generator's points lie, in pixels."""
-    rows, columns = _marks(shown)
+    rows, columns = marks(shown)
     return float(np.hypot(rows.std(), columns.std()))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from colorlab import color, world
 from colorlab.panels import panel
-from colorlab.panels.sheet import FINE, INK, MARK, PALE, Sheet
+from colorlab.panels.sheet import FINE, INK, MARK, PALE, Sheet, height
 from colorlab.widgets import Effect, Panel, Slider
 
 _KEPT = Path(__file__).parents[1] / "results" / "ch07.json"
@@ -98,12 +98,6 @@ def _tell_weight(weight: float) -> str:
     )
 
 
-def _height(shown: np.ndarray) -> float:
-    """How high the dot of PSNR stands, in pixels from the lower edge."""
-    rows = np.nonzero((shown == MARK).all(axis=2))[0]
-    return float(len(shown) - rows.mean())
-
-
 @panel("07.weight")
 def weight() -> Panel:
     """What λ buys, and what it costs: PSNR against the share of balloons that have a real colour. Chapter 07."""
@@ -112,7 +106,7 @@ def weight() -> Panel:
         {"weight": Slider("λ", 0, _LAST, 3, 1, tuple(_WEIGHTS))},
         "Move λ to the right: the PSNR rises. Which colour do the balloons have then, and where do they turn ochre?",
         "Three painted scenes; below, over λ, two curves: PSNR, which rises, and the share of real colours, which falls late.",
-        (Effect("weight", "raises the PSNR", _height, tuple(range(_LAST + 1))),),
+        (Effect("weight", "raises the PSNR", height, tuple(range(_LAST + 1))),),
         _tell_weight,
     )
 

@@ -1,4 +1,4 @@
-"""A sheet of paper for the panels' pictures: text, boxes, discs and lines, smooth, in pixels of the final size."""
+"""A sheet of paper for the panels' pictures: text, boxes, discs and lines, smooth; and where in a picture its mark stands."""
 
 import functools
 
@@ -42,3 +42,13 @@ class Sheet:
     def pixels(self) -> np.ndarray:
         """The finished picture, (H, W, 3) uint8."""
         return np.asarray(self.image.resize(self.size, Image.Resampling.BOX))
+
+
+def marks(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, in pixels, of what has the mark's colour in a picture (H, W, 3)."""
+    return np.nonzero((shown == MARK).all(axis=2))
+
+
+def height(shown: np.ndarray) -> float:
+    """How high the mark stands, in pixels from the lower edge: the measure of many an effect."""
+    return float(len(shown) - marks(shown)[0].mean())
