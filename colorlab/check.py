@@ -3,11 +3,8 @@
 The model is asked on a few photographs, by the path that `colorize` takes; of the data, every file is read once.
 """
 
-import hashlib
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +13,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from colorlab import checkpoint, color, inference, metrics, photos
+from colorlab import checkpoint, color, inference, metrics
+from colorlab.check_data import FAILED, MARKS, PASSED, SMALL, WARNING, Result, check_data, counted, encode, judge, one_hue
 from colorlab.data import GREY_CHROMA, Pictures
-from colorlab.inference import Colorizer, to_pixels, to_tensor
+from colorlab.inference import Colorizer, to_pixels
 from colorlab.unet import UNet
 
-PASSED, WARNING, FAILED = "passed", "warning", "failed"
-MARKS = {PASSED: "✓", WARNING: "!", FAILED: "✗"}
 PROBES, PROBE_SIDE = 16, 256  # photographs on which the model is asked, and their short side at most, in pixels
-SMALL = 64  # pixels on the short side: what `colorlab train` cuts out unless told otherwise
-SPOILT = 0.1  # a fault in more than this share of a set's files is a failure; in fewer, a warning
 EDGE = 0.98  # no sRGB colour has an |a*| or |b*| of 108, so that an answer beyond this comes from a tanh at its end
-ONE_HUE = 0.04  # hue spread over chroma: toned prints have less (but for poor JPEGs), nearly all photographs more; or
-ROUNDED = 0.5  # Lab units: what rounding to 8 bits and JPEG leave of a toned print's hue spread when its tone is weak
 SIZES = [(1, 1), (37, 53), (301, 20)]  # height, width: multiples of nothing, and one of them longer than networks like
 KEEP = 2**27  # bytes of reduced pictures kept between the two passes over them: about 8,000; others are read again
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one check found: `str(result)` is its lines in the report."""
-
-    name: str
-    status: str  # PASSED, WARNING or FAILED
-    seen: str  # the numbers, in words
-    cure: str = ""  # what to do about it, where there is something to do
-
-    def __str__(self) -> str:
-        return f"{MARKS[self.status]} {self.name}: {self.seen}" + (f"\n    → {self.cure}" if self.cure else "")
 
 
 def check(colorizer: Colorizer, paths: Sequence[Path], progress: bool = True) -> list[Result]:
@@ -63,12 +42,9 @@ def report(results: Sequence[Result]) -> str:
     """The results as a list to read, and one line that sums them up."""
     names = {status: [x.name for x in results if x.status == status] for status in MARKS}
     parts = [f"{len(names[PASSED])} passed"]
-    parts += [f"{_count(len(names[WARNING]), 'warning')} ({', '.join(names[WARNING])})"] if names[WARNING] else []
+    parts += [f"{counted(len(names[WARNING]), 'warning')} ({', '.join(names[WARNING])})"] if names[WARNING] else []
     parts += [f"{len(names[FAILED])} failed ({', '.join(names[FAILED])})"] if names[FAILED] else []
     return "\n".join([*map(str, results), "", "; ".join(parts) + "."])
-
-
-# The model
 
 
 def check_model(colorizer: Colorizer, pictures: Sequence[np.ndarray]) -> list[Result]:
@@ -99,7 +75,7 @@ def _weights(colorizer: Colorizer) -> Result:
     weights = {name: x for name, x in colorizer.generator.state_dict().items() if x.is_floating_point()}
     count, bad = sum(x.numel() for x in weights.values()), [name for name, x in weights.items() if not x.isfinite().all()]
     seen = f"{len(bad)} of {len(weights)} tensors hold NaN or infinity, such as {bad[0]}" if bad else f"all {count:,} are finite"
-    return _judge("weights", seen, (bool(bad), FAILED, "Training diverged: take an earlier checkpoint, or train more slowly."))
+    return judge("weights", seen, (bool(bad), FAILED, "Training diverged: take an earlier checkpoint, or train more slowly."))
 
 
 def _any_size(colorizer: Colorizer, rgb: np.ndarray) -> Result:
@@ -110,18 +86,18 @@ def _any_size(colorizer: Colorizer, rgb: np.ndarray) -> Result:
         if out.shape != small.shape:
             wrong.append(f"{height} × {width} came back as {' × '.join(map(str, out.shape[:2]))}")
         else:
-            apart = max(apart, (_encode(out)[0] - _encode(small)[0]).abs().mean().item() * color.L_SCALE)
+            apart = max(apart, (encode(out)[0] - encode(small)[0]).abs().mean().item() * color.L_SCALE)
     sizes = ", ".join(f"{height} × {width}" for height, width in SIZES)
     seen = "; ".join(wrong) or f"{sizes} come back at their size, L* within {apart:.2f} of their own on average"
     cure = "A coloured picture keeps its size and its L*: only a* and b* are predicted."
-    return _judge("any size", seen, (bool(wrong) or apart > 1, FAILED, cure))
+    return judge("any size", seen, (bool(wrong) or apart > 1, FAILED, cure))
 
 
 def _repeatable(first: Tensor, second: Tensor) -> Result:
     same = torch.equal(first.nan_to_num(), second.nan_to_num())
     seen = "the same to the bit" if same else f"up to {_apart(first, second):.2f} Lab units apart"
     cure = "Call generator.eval(): dropout is for training."
-    return _judge("repeatable", f"the answers to one picture, asked twice, are {seen}", (not same, FAILED, cure))
+    return judge("repeatable", f"the answers to one picture, asked twice, are {seen}", (not same, FAILED, cure))
 
 
 def _range(answers: Sequence[Tensor]) -> Result:
@@ -129,7 +105,7 @@ def _range(answers: Sequence[Tensor]) -> Result:
     broken, most = (~values.isfinite()).float().mean().item(), values.abs().max().item()
     edge = (values.abs() > EDGE).float().mean().item()
     seen = f"a* and b* reach {most * color.AB_SCALE:.0f} Lab units of at most {color.AB_SCALE:.0f}, {edge:.1%} at the tanh's edge"
-    return _judge(
+    return judge(
         "range",
         f"{broken:.1%} of the answers are NaN or infinite" if broken else seen,
         (broken > 0, FAILED, "The weights are finite, so an activation overflows: train with a lower rate, or in float32."),
@@ -150,13 +126,13 @@ def _leak(colorizer: Colorizer, pictures: Sequence[np.ndarray], answers: Sequenc
         moved = max(np.abs(colorizer(other).rgb - finished).mean() for other in others)
         leaks += apart > 0 or moved > 1
         most, levels = max(most, apart), max(levels, moved)
-    photographs = f"{_count(len(pictures), 'photograph')}, spread over the set"
+    photographs = f"{counted(len(pictures), 'photograph')}, spread over the set"
     seen = f"none: {photographs}, grey, in opposite and in random colours, give the same answer to the bit"
     if leaks:
         seen = f"on {leaks} of {photographs}, other colours on the same grey change the answer, by up to {most:.2f} Lab units"
     seen += f"; the finished pictures move by {levels:.2f} of 255 levels on average"
     cure = "The network sees colour. Give it the L of color.encode alone, not Pillow's grey and not the colour picture."
-    return _judge("colour leak", seen, (leaks > 0, FAILED, cure))
+    return judge("colour leak", seen, (leaks > 0, FAILED, cure))
 
 
 def recolored(rgb: np.ndarray) -> list[np.ndarray]:
@@ -165,7 +141,7 @@ def recolored(rgb: np.ndarray) -> list[np.ndarray]:
     A pixel whose grey would be moved by the rounding of its new colour to 8 bits stays grey: about one in 200.
     """
     grey = _grey(rgb)
-    L, (_, ab) = _encode(grey)[0], _encode(rgb)
+    L, (_, ab) = encode(grey)[0], encode(rgb)
     drawn = torch.rand(ab.shape, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.7  # ±77 Lab units
     turned = [to_pixels(color.decode(L, color.fit_gamut(L, x)[0])) for x in (-ab, drawn)]
     return [grey, *(np.where((_grey(x) == grey).all(2, keepdims=True), x, grey) for x in turned)]
@@ -173,13 +149,13 @@ def recolored(rgb: np.ndarray) -> list[np.ndarray]:
 
 def _grey(rgb: np.ndarray) -> np.ndarray:
     """The grey of the same L*, (H, W, 3) uint8; written anew, so that a wrong grey in `inference` is found."""
-    L, _ = _encode(rgb)
+    L, _ = encode(rgb)
     return to_pixels(color.decode(L, metrics.grey(L)))
 
 
 def _colors(pictures: Sequence[np.ndarray], answers: Sequence[Tensor]) -> list[Result]:
     """Gamut, variety and chroma of the answers, ab (1, 2, h, w) each."""
-    pairs = [_encode(rgb) for rgb in pictures]
+    pairs = [encode(rgb) for rgb in pictures]
     greys = [F.interpolate(L, x.shape[2:], mode="area") for (L, _), x in zip(pairs, answers, strict=True)]
     fitted, shares = zip(*(color.fit_gamut(L, x) for L, x in zip(greys, answers, strict=True)), strict=True)
     lost = _mean([metrics.mean_chroma(x - y) for x, y in zip(answers, fitted, strict=True)])
@@ -191,29 +167,29 @@ def _colors(pictures: Sequence[np.ndarray], answers: Sequence[Tensor]) -> list[R
     ratio = chroma / max(truth, 1e-6)
     sepia = "Least error gives sepia: add adversarial steps, or train longer."
     return [
-        _judge("gamut", outside, (lost > 5, WARNING, "Too vivid for their grey: train longer, or with more L1.")),
-        _judge(
+        judge("gamut", outside, (lost > 5, WARNING, "Too vivid for their grey: train longer, or with more L1.")),
+        judge(
             "variety",
             f"colours lie {variety:.1f} Lab units from their mean on average",
             (variety < 1, FAILED, "One colour for everything: train longer, or begin with a model that ships (--start photo)."),
         ),
-        _judge(
+        judge(
             "chroma",
             f"{chroma:.1f} Lab units, {ratio:.2f} of the truth's {truth:.1f}",
             (truth < GREY_CHROMA, WARNING, "The photographs are too grey to tell: check the model on some that have colour."),
             (ratio < 1 / 3, WARNING, f"Too pale. {sepia}"),
             (ratio > 3, WARNING, "Far too vivid: train longer, or with more L1."),
-            (_one_hue(pooled), WARNING, f"All of one hue. {sepia}"),
+            (one_hue(pooled), WARNING, f"All of one hue. {sepia}"),
         ),
     ]
 
 
 def _round_trip(pictures: Sequence[np.ndarray]) -> Result:
-    wrong = [np.abs(to_pixels(color.decode(*_encode(rgb))).astype(int) - rgb).max() for rgb in pictures]
-    changed, count = np.count_nonzero(wrong), _count(len(pictures), "photograph")
+    wrong = [np.abs(to_pixels(color.decode(*encode(rgb))).astype(int) - rgb).max() for rgb in pictures]
+    changed, count = np.count_nonzero(wrong), counted(len(pictures), "photograph")
     seen = f"rgb → (L, ab) → rgb changes {changed} of {count}, by {max(wrong)} levels at most"
     cure = "color.encode and color.decode must be inverses: run the library's tests."
-    return _judge("round trip", seen, (any(wrong), FAILED, cure))
+    return judge("round trip", seen, (any(wrong), FAILED, cure))
 
 
 def _file(colorizer: Colorizer, rgb: np.ndarray, answer: Tensor) -> Result:
@@ -229,73 +205,12 @@ def _file(colorizer: Colorizer, rgb: np.ndarray, answer: Tensor) -> Result:
         exact, lost = (_apart(answer, inference.load(x, machine=colorizer.machine).chroma(rgb)) for x in (whole, half))
     same = f"up to {exact:.2f} Lab units off" if exact else "the same to the bit"
     seen = f"written and read, its answer is {same}; a generator file's half precision costs {lost:.2f} Lab units at most"
-    return _judge(
+    return judge(
         "checkpoint",
         seen,
         (exact > 0, FAILED, "Something that the network needs is not in its state_dict."),
         (not lost <= 2, WARNING, "Use the run's last.safetensors, which is whole. Some weights are very large."),  # nor nan
     )
-
-
-# The data
-
-
-def check_data(pictures: Pictures) -> list[Result]:
-    """The checks of a data set, read with `keep_grey` at a short side of `SMALL` pixels."""
-    paths = pictures.paths
-    grey = [p for p, chroma in zip(paths, pictures.chroma, strict=True) if chroma < GREY_CHROMA]
-    toned, small = [], []
-    for n, path in enumerate(paths):
-        rgb = pictures[n]
-        if min(rgb.shape[:2]) < SMALL:
-            small.append(path)
-        if pictures.chroma[n] >= GREY_CHROMA and _one_hue(_encode(rgb)[1]):
-            toned.append(path)
-    inferred = [p for p in paths if photos.note(p).startswith("Colors inferred by")]
-    copies = [f"{copy}, which is {first}" for first, copy in duplicates(paths)]
-    greying = "They teach that the world is grey. Training leaves them out; take them out of what you judge by, too."
-    toning = "No other step leaves them out: look at them, and take the prints out. A red thing on white may stay."
-    twice = "Keep one of each: under another name, a copy of what is learnt may be judged by."
-    broken, total = [why for _, why in pictures.broken], len(paths)
-    return [
-        _fault("broken files", broken, total + len(broken), "that cannot be read", "Mend them, or take them out."),
-        _fault("near-grey data", grey, total, f"with a mean chroma below {GREY_CHROMA:g}", greying),
-        _fault("toned prints", toned, total, "all of one hue, as sepia prints are", toning),
-        _fault("inferred colours", inferred, total, "coloured by colorlab, as they note", "They are guesses: take them out."),
-        _fault("duplicates", copies, total, "with the very bytes of another", twice),
-        _fault("small pictures", small, total, f"below {SMALL} pixels on a side", "Train with a smaller --size.", worst=WARNING),
-    ]
-
-
-def _fault(name: str, found: Sequence, total: int, what: str, cure: str, worst: str = FAILED) -> Result:
-    seen = f"{len(found)} of {_count(total, 'picture')} {what}" + (f", such as {found[0]}" if found else "")
-    return _judge(name, seen, (len(found) > SPOILT * total, worst, cure), (bool(found), WARNING, cure))
-
-
-def _judge(name: str, seen: str, *faults: tuple[bool, str, str]) -> Result:
-    """A result by the first fault that holds, (does it, status, cure); passed where none does."""
-    return next((Result(name, status, seen, cure) for holds, status, cure in faults if holds), Result(name, PASSED, seen))
-
-
-def _one_hue(ab: Tensor) -> bool:
-    return bool(metrics.hue_spread(ab) < max(ROUNDED, ONE_HUE * metrics.mean_chroma(ab).item()))
-
-
-def duplicates(paths: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """(first, copy) for every file whose bytes an earlier one has; only files of one length are read."""
-    lengths, first, copies = defaultdict(list), {}, []
-    for path in paths:
-        lengths[path.stat().st_size].append(path)
-    for path in (p for same in lengths.values() if len(same) > 1 for p in same):
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-        if first.setdefault(digest, path) != path:
-            copies.append((first[digest], path))
-    return copies
-
-
-def _encode(rgb: np.ndarray) -> tuple[Tensor, Tensor]:
-    return color.encode(to_tensor(rgb))
 
 
 def _apart(first: Tensor, second: Tensor) -> float:
@@ -305,7 +220,3 @@ def _apart(first: Tensor, second: Tensor) -> float:
 
 def _mean(values: Sequence[Tensor]) -> float:
     return torch.cat(list(values)).mean().item()
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' if n != 1 else ''}"

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from colorlab import check, color, data, inference, metrics, photos
+from colorlab import check, check_data, color, data, inference, metrics, photos
 from colorlab.inference import Colorizer, to_pixels, to_tensor
 from colorlab.panels.ch02 import hue_spread, paler, toned
 from colorlab.unet import UNet, UNetConfig
@@ -391,7 +391,7 @@ def test_files_of_one_length_are_no_copies(tmp_path):
     files = [tmp_path / name for name in "abcd"]
     for path, content in zip(files, ("one", "two", "one", "three"), strict=True):
         path.write_text(content)
-    assert check.duplicates(files) == [(files[0], files[2])]
+    assert check_data.duplicates(files) == [(files[0], files[2])]
 
 
 def test_pictures_that_colorlab_coloured(album):

@@ -21,13 +21,14 @@ LAYERS = [
     {"world", "photos", "data", "download", "checkpoint", "config"},
     {"train", "probe", "recipes", "diagnose"},
     {"inference", "postprocess", "learner"},
-    {"evaluate", "check", "plot", "widgets", "panels", "exercises"},
+    {"evaluate", "check", "check_data", "plot", "widgets", "panels", "exercises"},
     {"cli", "doctor"},
     {"__main__"},
 ]
 LAYER = {module: number for number, modules in enumerate(LAYERS) for module in modules}
 SAME_LAYER = {  # the few that lean on a neighbour
     ("data", "photos"),
+    ("check", "check_data"),
     ("recipes", "train"),
     ("recipes", "probe"),
     ("diagnose", "probe"),
