@@ -1,5 +1,6 @@
 """The configuration of one run: networks, machine, steps, rates, losses."""
 
+import math
 from dataclasses import dataclass, field
 
 from colorlab.losses import ADVERSARIAL
@@ -37,3 +38,15 @@ class TrainConfig:
     def steps(self) -> int:
         """Warm-up and adversarial steps together."""
         return self.warmup_steps + self.gan_steps
+
+    def rates(self, step: int) -> tuple[float, float]:
+        """The generator's and the discriminator's learning rate at a step, from 0; the discriminator rests in the warm-up."""
+        if step < self.warmup_steps:
+            return self.warmup_lr * _fall(step / self.warmup_steps), 0.0
+        fall = _fall((step - self.warmup_steps) / max(1, self.gan_steps))
+        return self.generator_lr * fall, self.discriminator_lr * fall
+
+
+def _fall(done: float) -> float:
+    """Half a cosine from 1 at the start to 1/20 at the end, and 1/20 from there on."""
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * min(1.0, done))) / 2

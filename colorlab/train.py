@@ -125,11 +125,7 @@ class Trainer:
             self.generator = config.machine.place(generator or UNet(config.generator))
             self.discriminator = config.machine.place(discriminator or PatchGAN(config.discriminator))
         self.ema = EMA(self.generator, config.ema)
-        fused = config.machine.device != "mps"
-        self.optimizers = tuple(
-            torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.5, 0.999), fused=fused)
-            for net in (self.generator, self.discriminator)
-        )
+        self.optimizers = (adam(self.generator.parameters(), config), adam(self.discriminator.parameters(), config))
         self.step = 0
         self.history: list[dict[str, float]] = []  # one row a step: "step", then what the step returned
         self._pending: list[tuple[int, dict[str, Tensor]]] = []  # rows still on the device
@@ -169,14 +165,11 @@ class Trainer:
 
     def _one_step(self, batch: Batch) -> None:
         config = self.config
+        for optimizer, lr in zip(self.optimizers, config.rates(self.step), strict=True):
+            set_lr(optimizer, lr)
         if self.warming_up:
-            fall = _fall(self.step / config.warmup_steps)
-            _set_lr(self.optimizers[0], config.warmup_lr * fall)
             losses = l1_step(batch, self.generator, self.optimizers[0], config)
         else:
-            fall = _fall((self.step - config.warmup_steps) / max(1, config.gan_steps))
-            _set_lr(self.optimizers[0], config.generator_lr * fall)
-            _set_lr(self.optimizers[1], config.discriminator_lr * fall)
             losses = train_step(batch, self.generator, self.discriminator, self.optimizers, config)
         self.ema.update(self.generator, self.step)
         self.step += 1
@@ -270,11 +263,12 @@ class Trainer:
         return {"generator": self.generator, "ema": self.ema.module, "discriminator": self.discriminator}
 
 
-def _fall(done: float) -> float:
-    """Half a cosine from 1 at the start to 1/20 at the end, and 1/20 from there on."""
-    return 0.05 + 0.95 * (1 + math.cos(math.pi * min(1.0, done))) / 2
+def adam(parameters: Iterable, config: TrainConfig, lr: float = 1e-3) -> torch.optim.Adam:
+    """The optimiser of both networks: Adam with β1 = 0.5 (Radford et al. 2016), fused where the device has it."""
+    return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.999), fused=config.machine.device != "mps")
 
 
-def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group this rate."""
     for group in optimizer.param_groups:
         group["lr"] = lr
