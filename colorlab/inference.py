@@ -5,6 +5,7 @@ in strips, so that memory grows with its pixels' bytes, not with tensors of them
 """
 
 import functools
+import importlib
 import importlib.resources
 import os
 from collections.abc import Callable
@@ -112,7 +113,7 @@ def _read(path: Path, version: tuple[int, ...], machine: Machine) -> Colorizer:
     saved = checkpoint.load(path)
     run = saved.header.get("kind") == "run"
     try:
-        generator = UNet(UNetConfig(**(saved.header["config"]["generator"] if run else saved.header["generator"])))
+        generator = _network(saved.header["generator"] if "generator" in saved.header else saved.header["config"]["generator"])
         name = saved.header.get("name", path.parent.name if run else path.stem)
         size = _checked(saved.header.get("size", 128))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -121,11 +122,23 @@ def _read(path: Path, version: tuple[int, ...], machine: Machine) -> Colorizer:
     return Colorizer(machine.place(generator.float().eval().requires_grad_(False)), name, size, machine)
 
 
-def save_generator(path: str | os.PathLike, generator: UNet, name: str, size: int, about: dict | None = None) -> None:
+def _network(shape: dict) -> nn.Module:
+    """The generator of this shape, with random weights."""
+    if "encoder" not in shape:
+        return UNet(UNetConfig(**shape))
+    try:
+        resnet = importlib.import_module("colorlab.resnet")
+    except ImportError as error:
+        need = "needs fastai and torchvision: pip install 'colorlab[course]'"
+        raise ValueError(f"its encoder, {shape['encoder']}, {need}; {error}") from None
+    return resnet.ResNetUNet(resnet.ResNetUNetConfig(**shape))
+
+
+def save_generator(path: str | os.PathLike, generator: nn.Module, name: str, size: int, about: dict | None = None) -> None:
     """Write a generator for use, weights in half precision: what `load` and `colorize(model=path)` read.
 
-    `size`: the short side at which it is to see pictures; `about`: JSON values kept with it, such as the run's figures.
-    Raises ValueError for a size that is not between 1 and 2048.
+    `generator`: a `UNet` or `ResNetUNet`; `size`: the short side at which it is to see pictures; `about`: JSON values kept with
+    it, such as the run's figures. Raises ValueError for a size that is not between 1 and 2048.
     """
     tensors = {f"generator.{key}": x.half() for key, x in generator.state_dict().items()}
     header = {"kind": "generator", "name": name, "size": _checked(size), "generator": asdict(generator.config)}

@@ -156,7 +156,7 @@ class Trainer:
                 self._one_step(batch)
                 bar.update()
                 if self.step % 20 == 0 or self.step == end:
-                    self._collect()
+                    self.collect()
                     bar.set_postfix({name: f"{x:.3f}" for name, x in self.history[-1].items() if name != "step"}, refresh=False)
                 if self.path and (self.step % self.save_every == 0 or self.step == end):
                     self.save()
@@ -164,23 +164,27 @@ class Trainer:
         return self.history
 
     def _one_step(self, batch: Batch) -> None:
-        config = self.config
-        for optimizer, lr in zip(self.optimizers, config.rates(self.step), strict=True):
+        for optimizer, lr in zip(self.optimizers, self.config.rates(self.step), strict=True):
             set_lr(optimizer, lr)
-        if self.warming_up:
-            losses = l1_step(batch, self.generator, self.optimizers[0], config)
+        self.advance(batch, self.warming_up)
+
+    def advance(self, batch: Batch, warming_up: bool) -> dict[str, Tensor]:
+        """One step of either kind, at the rates that the optimisers have; returns its losses. The learner calls it too."""
+        if warming_up:
+            losses = l1_step(batch, self.generator, self.optimizers[0], self.config)
         else:
-            losses = train_step(batch, self.generator, self.discriminator, self.optimizers, config)
+            losses = train_step(batch, self.generator, self.discriminator, self.optimizers, self.config)
         self.ema.update(self.generator, self.step)
         self.step += 1
         self._pending.append((self.step, losses))
+        return losses
 
     def _call(self, event: str) -> None:
         for hook in self.hooks.get(event, ()):
             hook(self)
 
-    def _collect(self) -> None:
-        """Bring pending losses over from the device into the history; the first that is not finite ends the run."""
+    def collect(self) -> list[dict[str, float]]:
+        """Bring pending losses over from the device into the history, and return it; the first not finite ends the run."""
         pending, self._pending = self._pending, []
         for step, losses in pending:
             row = {name: float(x) for name, x in losses.items()}
@@ -188,6 +192,7 @@ class Trainer:
             if bad:
                 raise self._diverged(step, bad)
             self.history.append({"step": step, **row})
+        return self.history
 
     def _diverged(self, step: int, bad: list[str]) -> TrainingDiverged:
         there = f"{self.path} holds the last good step; " if self.path and self.path.exists() else ""
@@ -203,7 +208,7 @@ class Trainer:
         """
         if self.path is None:
             raise ValueError("This Trainer has no folder to save to. Give it one: Trainer(config, folder=…).")
-        self._collect()
+        self.collect()
         tensors = {}
         for name, module in self._modules().items():
             tensors |= {f"{name}.{key}": x for key, x in module.state_dict().items()}
@@ -218,6 +223,8 @@ class Trainer:
         rows = [[row.get(name, math.nan) for name in names] for row in self.history]
         tensors["history"] = torch.tensor(rows, dtype=torch.float64).view(len(rows), len(names))
         header = {"kind": "run", "step": self.step, "config": dataclasses.asdict(self.config), "history": names}
+        if dataclasses.is_dataclass(shape := getattr(self.generator, "config", None)):  # of the generator given, if one was
+            header["generator"] = dataclasses.asdict(shape)
         checkpoint.save(self.path, tensors, header | {"machine": self.config.machine.header()})
         self._call("save")
 
