@@ -5,24 +5,25 @@ fastai decides what it decides well: rates, freezing, when to stop, what to show
 """
 
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fastai.basics import DataLoaders, Learner, Metric, OptimWrapper, ValueMetric
-from fastai.callback.all import ParamScheduler, SchedCos
 from PIL import Image
 from torch import Tensor, nn
 
 from colorlab import inference, metrics
+from colorlab._fastai import Callback, DataLoaders, Learner, Metric, OptimWrapper, ParamScheduler, SchedCos, ValueMetric
 from colorlab.config import TrainConfig
 from colorlab.learner_data import Chroma, as_dls, colorizer_dls, plain
 from colorlab.machine import Machine
 from colorlab.resnet import ResNetUNet
 from colorlab.train import Trainer, set_lr
 
-__all__ = ["ColorError", "ColorLearner", "as_dls", "colorizer_dls", "colorizer_learner"]
+__all__ = ["Callback", "ColorError", "ColorLearner", "as_dls", "colorizer_dls", "colorizer_learner"]
 _INSIDE = ("after_pred", "after_loss", "before_backward", "after_backward", "before_step", "after_step")  # inside fastai's step
 
 
@@ -182,10 +183,10 @@ def colorizer_learner(
     one that goes with the learner). `metrics`: beside "d_loss", the discriminator's mean loss, and "color_error".
     """
     config = config or TrainConfig(machine=Machine.detect())
-    gone = None if folder is not None else tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    trainer = Trainer(config, generator)
-    learn = ColorLearner(dls, trainer, Path(folder if gone is None else gone.name), [ColorError(), *metrics], cbs)
-    learn.temporary = gone  # the folder lives as long as the learner
+    path = Path(folder if folder is not None else tempfile.mkdtemp(prefix="colorlab-"))
+    learn = ColorLearner(dls, Trainer(config, generator), path, [ColorError(), *metrics], cbs)
+    if folder is None:
+        weakref.finalize(learn, shutil.rmtree, path, ignore_errors=True)
     return learn
 
 

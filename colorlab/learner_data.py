@@ -5,12 +5,10 @@ import os
 from collections.abc import Iterable, Iterator
 
 import torch
-from fastai.basics import DataLoaders, dispatch, show_image, subplots
-from fastai.data.core import TfmdDL, explode_types
-from fastai.torch_core import TensorImageBase
 from torch import Tensor
 
 from colorlab import color, metrics
+from colorlab._fastai import DataLoaders, TensorImageBase, TfmdDL, dispatch, explode_types, show_image, subplots
 from colorlab.data import Loader, Pictures, find_pictures, split
 from colorlab.machine import Machine
 
@@ -116,7 +114,7 @@ def _rows(columns: dict[str, tuple[Tensor, Tensor]], count: int) -> None:
         rgb = color.decode(L, color.fit_gamut(L, ab)[0]).clamp(0, 1)
         for row in range(count):
             chroma = metrics.mean_chroma(ab[row : row + 1]).item()
-            show_image(rgb[row], ax=axes[row, column], title=f"{name}, chroma {chroma:.0f}")
+            show_image(rgb[row].permute(1, 2, 0).numpy(), ax=axes[row, column], title=f"{name}, chroma {chroma:.0f}")
 
 
 def plain(x: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 import torchvision
-from fastai.vision.models.unet import DynamicUnet
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from colorlab import color
+from colorlab._fastai import DynamicUnet
 from colorlab.unet import check_size
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of pictures in [0, 1]: what its weights expect
