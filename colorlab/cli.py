@@ -59,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         _train,
         "train a colorizer on folders of photographs",
         "First the generator alone in L1, then against the discriminator. The run lives in OUT: last.safetensors, from which the "
-        "same command goes on, and generator.safetensors, which `colorize --model` takes.",
+        "same command goes on, and generator.safetensors, which `colorize --model` takes. On several GPUs, torchrun "
+        "--nproc-per-node 2 -m colorlab train … does what one process would, each GPU with its share of every batch.",
     )
     add("folders", nargs="+", metavar="FOLDER", help="photographs to learn from, searched recursively")
     add("-o", "--out", required=True, type=Path, metavar="OUT", help="the run's folder, such as runs/mine")
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--warmup", type=_at_least(0), default=5000, metavar="STEPS", help="steps of L1 alone (default: %(default)s)")
     add("--gan", type=_at_least(0), default=5000, metavar="STEPS", help="adversarial steps after them (default: %(default)s)")
     add("--size", type=_at_least(24), default=64, metavar="N", help="side of the training squares (default: %(default)s pixels)")
-    add("--batch", type=_at_least(1), default=32, metavar="N", help="pictures a step (default: %(default)s)")
+    add("--batch", type=_at_least(1), default=32, metavar="N", help="pictures a step, all GPUs together (default: %(default)s)")
     add("--l1-weight", type=_at_least(0.0), default=50.0, metavar="λ", help="weight of L1 (default: %(default)s)")
     add("--seed", type=_at_least(0), default=0, metavar="N", help="of weights and shuffles (default: %(default)s)")
 
@@ -192,7 +193,15 @@ def _target(path: Path) -> Path:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from colorlab import evaluate, inference
+    from colorlab import parallel
+
+    with parallel.joined():
+        return _train_here(options, say=print if parallel.rank() == 0 else lambda text: None)
+
+
+def _train_here(options: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Train in this process, alone or together with others; the first of them reads options, speaks, writes and judges."""
+    from colorlab import evaluate, inference, parallel
     from colorlab.data import Loader, Pictures, find_pictures, split
     from colorlab.machine import Machine
     from colorlab.patchgan import PatchGANConfig
@@ -213,17 +222,18 @@ def _train(options: argparse.Namespace) -> int:
     generator = trainer.path.with_name("generator.safetensors")
     if options.size % trainer.generator.stride:
         raise ValueError(f"--size must be a multiple of {trainer.generator.stride} for this network, got {options.size}.")
-    _keep(trainer.path, {"size": options.size, "batch": options.batch})
+    if parallel.rank() == 0:
+        _keep(trainer.path, {"size": options.size, "batch": options.batch})
     if trainer.path.exists():
         trainer.resume()
-        print(f"going on from step {trainer.step} of {trainer.path}")
+        say(f"going on from step {trainer.step} of {trainer.path}")
     elif options.start:
         start = inference.load(options.start).generator
         if start.config != config.generator:
             raise ValueError(f"{options.start} is a {start.config}, but this run needs a {config.generator} (--small).")
         trainer.start_from(start)
     if trainer.step >= config.steps and generator.exists():
-        print(f"{generator} is finished; colorlab colorize --model takes it, and train --start another run of yours")
+        say(f"{generator} is finished; colorlab colorize --model takes it, and train --start another run of yours")
         return OK
     valid = find_pictures(options.valid) if options.valid else []
     seen = {p.resolve() for p in valid}  # it may lie below the others, as may samples.png
@@ -234,14 +244,15 @@ def _train(options: argparse.Namespace) -> int:
             f"Of {len(paths)} pictures {len(parts['train'])} are left to learn from and {len(parts['valid'])} to judge by; both "
             "need some. Give more, or other ones with --valid FOLDER."
         )
-    watch = evaluate.watch(parts["valid"], options.size)
-    pictures = Pictures.read(parts["train"], short_side=2 * options.size)
-    print(f"{pictures.report()}; on {machine.device} in {machine.precision}")
+    watch = evaluate.watch(parts["valid"], options.size) if parallel.rank() == 0 else None
+    pictures = Pictures.read(parts["train"], short_side=2 * options.size, progress=parallel.rank() == 0)
+    say(f"{pictures.report()}; on {machine.device} in {machine.precision}")
+    loader = Loader(pictures, options.batch, options.size, options.seed, machine=machine)
     trainer.hooks["save"] = [watch]
-    trainer.fit(Loader(pictures, options.batch, options.size, options.seed, machine=machine), max(0, config.steps - trainer.step))
-    if not generator.exists():  # killed between the last checkpoint and its hook, or nothing was to be learnt
+    trainer.fit(loader, max(0, config.steps - trainer.step))
+    if watch and not generator.exists():  # killed between the last checkpoint and its hook, or nothing was to be learnt
         watch(trainer)
-    print(f"wrote {generator}; colorlab colorize --model takes it")
+    say(f"wrote {generator}; colorlab colorize --model takes it")
     return OK
 
 

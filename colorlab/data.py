@@ -7,7 +7,8 @@ whether the run got there in one go or was killed and resumed.
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from colorlab import color, photos
+from colorlab import color, parallel, photos
 from colorlab.machine import Machine
 
 GREY_CHROMA = 4.0  # a picture whose mean chroma (Lab units) is below this teaches a network that the world is grey
@@ -71,11 +72,12 @@ class Pictures:
     ) -> "Pictures":
         """Decode every file once, in threads; broken files are skipped and listed, near-grey ones left out and listed.
 
-        Raises ValueError when nothing usable is left.
+        `memory`: bytes of pixels to keep on this machine, divided among the processes that train here. Raises ValueError when
+        nothing usable is left.
         """
-        self, room = cls([], short_side), memory
+        self, room = cls([], short_side), memory // parallel.beside()
         with ThreadPoolExecutor() as pool:
-            results = pool.map(lambda path: _try_decode(path, short_side), paths)
+            results = _map(pool, lambda path: _try_decode(path, short_side), paths)
             results = tqdm(results, "reading", len(paths), disable=not progress)
             for path, (pixels, chroma, why) in zip(paths, results, strict=True):
                 if pixels is None:
@@ -120,6 +122,17 @@ def _decode(path: Path, short_side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0))
 
 
+def _map(pool: ThreadPoolExecutor, function: Callable, items: Iterable, ahead: int = 64) -> Iterator:
+    """As `pool.map`, in order, but at most `ahead` results wait to be fetched: decoded pictures must not pile up."""
+    waiting = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
 def _try_decode(path: Path, short_side: int) -> tuple[np.ndarray | None, float, str]:
     try:
         pixels = _decode(path, short_side)
@@ -136,7 +149,9 @@ class Loader:
     Iterating yields batch `position`, then the next, for ever; `batch(n)` is batch n, whoever asks and whenever.
     With `augment`, a random square between half and all of the short side (never less than `size`) is cut out,
     reduced to `size` and flipped half of the time; without, the middle square is taken and nothing is shuffled.
-    Whole batches are turned into (L, ab) on the training device. Raises ValueError for sizes below 1.
+    Whole batches are turned into (L, ab) on the training device. Of processes that train together each gets its share of
+    every batch that is augmented: all the shares are the batch that one process would get. Raises ValueError for sizes below
+    1, and a batch that cannot be shared out equally.
     """
 
     def __init__(
@@ -150,6 +165,8 @@ class Loader:
     ):
         if batch_size < 1 or size < 1:
             raise ValueError(f"batch_size and size are at least 1, got {batch_size} and {size}.")
+        if augment and batch_size % parallel.size():
+            raise ValueError(f"{parallel.size()} processes cannot share batches of {batch_size} equally. Give a multiple.")
         self.pictures, self.batch_size, self.size, self.seed = pictures, batch_size, size, seed
         self.augment, self.machine = augment, machine
         self.position = 0
@@ -159,10 +176,10 @@ class Loader:
         return max(1, len(self.pictures) // self.batch_size) if self.augment else -(-len(self.pictures) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        with ThreadPoolExecutor(1) as pool:  # cut the next batch while the network works on this one
-            ready = pool.submit(self._cut, self.position)
+        with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor() as pool:  # the next batch is cut while the network works
+            ready = ahead.submit(self._cut, self.position, pool.map)
             for following in itertools.count(self.position + 1):  # its own count: another iterator must not move this one
-                pixels, ready = ready.result(), pool.submit(self._cut, following)
+                pixels, ready = ready.result(), ahead.submit(self._cut, following, pool.map)
                 self.position = following
                 yield self._encode(pixels)
 
@@ -175,14 +192,16 @@ class Loader:
         L, ab = color.encode(rgb)
         return self.machine.put(L), self.machine.put(ab)
 
-    def _cut(self, step: int) -> np.ndarray:
-        """The pixels of batch number `step`, (B, size, size, 3) uint8."""
+    def _cut(self, step: int, over: Callable = map) -> np.ndarray:
+        """The pixels of batch number `step`, (B, size, size, 3) uint8; `over` maps, perhaps in threads."""
         epoch, place = divmod(step, len(self))
         order = np.arange(len(self.pictures))
         if self.augment:
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
         indices = order[place * self.batch_size : (place + 1) * self.batch_size]
-        return np.stack([self._crop(self.pictures[i], np.random.default_rng((self.seed, epoch, i))) for i in indices])
+        if self.augment:
+            indices = indices[parallel.rank() :: parallel.size()]
+        return np.stack(list(over(lambda i: self._crop(self.pictures[i], np.random.default_rng((self.seed, epoch, i))), indices)))
 
     def _crop(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One square, (size, size, 3) uint8."""

@@ -6,25 +6,30 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}  # what autocast computes in
+
 
 @dataclass(frozen=True)
 class Machine:
     """Device, precision and memory layout. The default, a CPU in float32, is what the chapters run in."""
 
     device: str = "cpu"  # "cpu", "cuda", "cuda:1", "mps"
-    precision: str = "float32"  # or "bfloat16": autocast; the weights themselves stay float32
+    precision: str = "float32"  # or "bfloat16", "float16": autocast; the weights themselves stay float32
     channels_last: bool = False  # NHWC: what bfloat16 convolutions are fast in
 
     def __post_init__(self):
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision is 'float32' or 'bfloat16', got {self.precision!r}.")
+        if self.precision not in DTYPES:
+            raise ValueError(f"precision is 'float32', 'bfloat16' or 'float16', got {self.precision!r}.")
 
     @classmethod
     def detect(cls) -> "Machine":
-        """The fastest this machine can do: CUDA before MPS before CPU, bfloat16 where the hardware has it."""
+        """The fastest this machine can do: CUDA before MPS before CPU, bfloat16 where the hardware has it.
+
+        A GPU without it (before Ampere: T4, V100) takes float16, for which `scaling` is there.
+        """
         if torch.cuda.is_available():
             bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-            return cls("cuda", "bfloat16" if bf16 else "float32", channels_last=True)
+            return cls("cuda", "bfloat16" if bf16 else "float16", channels_last=True)
         if torch.backends.mps.is_available():
             return cls("mps")
         return cls("cpu", "bfloat16", channels_last=True) if cpu_has_bf16() else cls()
@@ -41,7 +46,8 @@ class Machine:
     def autocast(self) -> AbstractContextManager:
         """The context in which networks run forward."""
         kind = self.device.split(":")[0]
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+        dtype = DTYPES[self.precision]
+        return torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
     def header(self) -> dict:
         """What a checkpoint records of the machine that it was trained on."""

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from colorlab import checkpoint
+from colorlab import checkpoint, compiling, parallel, scaling
 from colorlab.config import TrainConfig
 from colorlab.losses import ADVERSARIAL
+from colorlab.machine import Machine
 from colorlab.patchgan import PatchGAN
 from colorlab.unet import UNet
 
@@ -103,6 +104,9 @@ class Trainer:
     `generator` and `discriminator` replace the ones that the config describes. `hooks` maps an event ("step" after
     every step, "save" after every checkpoint) to callables that are given the trainer. `folder` is where checkpoints
     go, every `save_every` steps and at the end; without it nothing is written.
+
+    Several processes (`parallel.joined`) train as one would on the whole of every batch: gradients and the history's losses are
+    averaged over them. Hooks for "step" run in each; the first alone writes checkpoints and runs the hooks for "save".
     """
 
     def __init__(
@@ -124,11 +128,26 @@ class Trainer:
             torch.default_generator.manual_seed(config.seed)
             self.generator = config.machine.place(generator or UNet(config.generator))
             self.discriminator = config.machine.place(discriminator or PatchGAN(config.discriminator))
-        self.ema = EMA(self.generator, config.ema)
         self.optimizers = (adam(self.generator.parameters(), config), adam(self.discriminator.parameters(), config))
+        self._prepare()
+        self.ema = EMA(self.generator, config.ema)
         self.step = 0
         self.history: list[dict[str, float]] = []  # one row a step: "step", then what the step returned
         self._pending: list[tuple[int, dict[str, Tensor]]] = []  # rows still on the device
+
+    def _prepare(self) -> None:
+        """What the steps are given: the networks compiled, scaled, averaged over processes, each where it applies."""
+        machine, nets = self.config.machine, [self.generator, self.discriminator]
+        self.scaler = scaling.scaler(machine)
+        if compiling.pays(machine, self.config.steps):
+            nets = compiling.compiled(nets)
+        pairs = [scaling.scaled(net, adam, self.scaler) for net, adam in zip(nets, self.optimizers, strict=True)]
+        self._stepped = [parallel.wrap(net) for net, _ in pairs], tuple(optimizer for _, optimizer in pairs)
+
+    def use(self, machine: Machine) -> None:
+        """Go on in another precision, from the next step on; the weights and the device stay."""
+        self.config = dataclasses.replace(self.config, machine=machine)
+        self._prepare()
 
     @property
     def warming_up(self) -> bool:
@@ -147,7 +166,7 @@ class Trainer:
         self.generator.train()
         self.discriminator.train()
         stream = iter(batches)
-        bar = tqdm(total=end, initial=self.step, desc="training", disable=not progress, mininterval=1.0)
+        bar = tqdm(total=end, initial=self.step, desc="training", disable=not progress or parallel.rank() > 0, mininterval=1.0)
         with bar:
             while self.step < end:
                 batch = next(stream, None)
@@ -170,10 +189,11 @@ class Trainer:
 
     def advance(self, batch: Batch, warming_up: bool) -> dict[str, Tensor]:
         """One step of either kind, at the rates that the optimisers have; returns its losses. The learner calls it too."""
+        (generator, discriminator), optimizers = self._stepped
         if warming_up:
-            losses = l1_step(batch, self.generator, self.optimizers[0], self.config)
+            losses = l1_step(batch, generator, optimizers[0], self.config)
         else:
-            losses = train_step(batch, self.generator, self.discriminator, self.optimizers, self.config)
+            losses = train_step(batch, generator, discriminator, optimizers, self.config)
         self.ema.update(self.generator, self.step)
         self.step += 1
         self._pending.append((self.step, losses))
@@ -186,8 +206,11 @@ class Trainer:
     def collect(self) -> list[dict[str, float]]:
         """Bring pending losses over from the device into the history, and return it; the first not finite ends the run."""
         pending, self._pending = self._pending, []
+        if not pending:
+            return self.history
+        values = parallel.average(torch.stack([x for _, losses in pending for x in losses.values()])).tolist()
         for step, losses in pending:
-            row = {name: float(x) for name, x in losses.items()}
+            row = {name: values.pop(0) for name in losses}
             bad = [name for name, x in row.items() if not math.isfinite(x)]
             if bad:
                 raise self._diverged(step, bad)
@@ -216,15 +239,18 @@ class Trainer:
             tensors |= checkpoint.flatten_optimizer(name, optimizer)
         if bad := [name for name, x in tensors.items() if not x.isfinite().all()]:
             raise self._diverged(self.step, bad[:1])
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.config.machine.device.startswith("cuda"):
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.config.machine.device)
+        for kind, state in self._random().items():
+            tensors |= {_random_name(kind, n): x for n, x in enumerate(parallel.gather(state))}
+        if parallel.rank() > 0:
+            return
         names = list(dict.fromkeys(itertools.chain.from_iterable(self.history)))
         rows = [[row.get(name, math.nan) for name in names] for row in self.history]
         tensors["history"] = torch.tensor(rows, dtype=torch.float64).view(len(rows), len(names))
         header = {"kind": "run", "step": self.step, "config": dataclasses.asdict(self.config), "history": names}
         if dataclasses.is_dataclass(shape := getattr(self.generator, "config", None)):  # of the generator given, if one was
             header["generator"] = dataclasses.asdict(shape)
+        if self.scaler:
+            header["scaler"] = self.scaler.state_dict()
         checkpoint.save(self.path, tensors, header | {"machine": self.config.machine.header()})
         self._call("save")
 
@@ -250,9 +276,13 @@ class Trainer:
             saved.restore(name, module)
         for name, optimizer in zip(("optimizer_g", "optimizer_d"), self.optimizers, strict=True):
             checkpoint.restore_optimizer(name, optimizer, saved)
-        torch.set_rng_state(saved.tensors["random.cpu"])
-        if "random.cuda" in saved.tensors:
-            torch.cuda.set_rng_state(saved.tensors["random.cuda"], self.config.machine.device)
+        mine = {kind: saved.tensors.get(_random_name(kind, parallel.rank())) for kind in self._random()}
+        if mine["cpu"] is not None:  # a process more than there were when it was saved goes on with its own
+            torch.set_rng_state(mine["cpu"])
+        if mine.get("cuda") is not None:
+            torch.cuda.set_rng_state(mine["cuda"], self.config.machine.device)
+        if self.scaler and "scaler" in saved.header:
+            self.scaler.load_state_dict(saved.header["scaler"])
         self.step, self._pending = saved.header["step"], []
         rows = [zip(saved.header["history"], row, strict=True) for row in saved.tensors["history"].tolist()]
         self.history = [{name: int(x) if name == "step" else x for name, x in row if not math.isnan(x)} for row in rows]
@@ -266,8 +296,17 @@ class Trainer:
         except RuntimeError as error:
             raise ValueError(f"These weights do not fit this run's generator: {str(error)[:300]} …") from None
 
+    def _random(self) -> dict[str, Tensor]:
+        """The random state of this process, on the CPU and on its GPU."""
+        cuda = self.config.machine.device.startswith("cuda")
+        return {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state(self.config.machine.device)} if cuda else {})
+
     def _modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "ema": self.ema.module, "discriminator": self.discriminator}
+
+
+def _random_name(kind: str, rank: int) -> str:
+    return f"random.{kind}.{rank}" if rank else f"random.{kind}"
 
 
 def adam(parameters: Iterable, config: TrainConfig, lr: float = 1e-3) -> torch.optim.Adam:

@@ -18,9 +18,9 @@ def test_the_default_is_what_the_chapters_run_in():
     assert Machine() == Machine("cpu", "float32", channels_last=False)
 
 
-@pytest.mark.parametrize("precision", ["float16", "bf16", "", None, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "", None, torch.bfloat16])
 def test_another_precision_is_refused(precision):
-    with pytest.raises(ValueError, match="'float32' or 'bfloat16'"):
+    with pytest.raises(ValueError, match="'float32', 'bfloat16' or 'float16'"):
         Machine(precision=precision)
 
 
@@ -59,7 +59,7 @@ def test_detect_on_this_machine():
     ("cuda", "cuda_bf16", "mps", "cpu_bf16", "expected"),
     [
         (True, True, True, True, Machine("cuda", "bfloat16", True)),
-        (True, False, False, True, Machine("cuda", "float32", True)),
+        (True, False, False, True, Machine("cuda", "float16", True)),
         (False, False, True, True, Machine("mps")),
         (False, False, False, True, Machine("cpu", "bfloat16", True)),
         (False, False, False, False, Machine()),
@@ -88,7 +88,9 @@ def test_layouts(channels_last):
         assert put.is_contiguous() is not channels_last
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)]
+)
 def test_autocast(precision, dtype):
     here, linear = Machine(precision=precision), nn.Linear(3, 3)
     with here.autocast():
@@ -99,8 +101,9 @@ def test_autocast(precision, dtype):
 def test_autocast_takes_a_numbered_device(monkeypatch):
     kinds = []
     monkeypatch.setattr(torch, "autocast", lambda kind, **options: kinds.append((kind, options["enabled"])))
-    Machine("cuda:1", "bfloat16").autocast()
-    assert kinds == [("cuda", True)]
+    for precision in ("bfloat16", "float16", "float32"):
+        Machine("cuda:1", precision).autocast()
+    assert kinds == [("cuda", True), ("cuda", True), ("cuda", False)]
 
 
 def test_the_header_is_json():
@@ -118,4 +121,4 @@ def test_on_cuda():
     assert x.is_cuda
     assert x.is_contiguous(memory_format=torch.channels_last)
     with found.autocast():
-        assert network(x).dtype == (torch.bfloat16 if found.precision == "bfloat16" else torch.float32)
+        assert network(x).dtype == machine.DTYPES[found.precision]
