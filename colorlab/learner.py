@@ -9,13 +9,14 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
-from colorlab import inference, metrics
+from colorlab import inference, metrics, parallel
 from colorlab._fastai import Callback, DataLoaders, Learner, Metric, OptimWrapper, ParamScheduler, SchedCos, ValueMetric
 from colorlab.config import TrainConfig
 from colorlab.learner_data import Chroma, as_dls, colorizer_dls, plain
@@ -104,6 +105,28 @@ class ColorLearner(Learner):
         losses = self.trainer.advance(batch, self.warming_up)
         self.loss = losses["l1" if self.warming_up else "g"]
 
+    def to_fp16(self) -> "ColorLearner":
+        """Train in float16 with loss scaling from now on, on CUDA; elsewhere one line says what is done instead. Returns self."""
+        return self._in("float16")
+
+    def to_bf16(self) -> "ColorLearner":
+        """Train in bfloat16 from now on, where the hardware has it; elsewhere one line says what is done instead."""
+        return self._in("bfloat16")
+
+    def to_fp32(self) -> "ColorLearner":
+        """Train in float32 from now on. Returns self."""
+        return self._in("float32")
+
+    def _in(self, precision: str) -> "ColorLearner":
+        machine, best = self.trainer.config.machine, Machine.detect()
+        kind = machine.device.split(":")[0]
+        if precision == "float16" and kind != "cuda" or precision == "bfloat16" and best.precision != "bfloat16":
+            instead = best.precision if best.device == kind else "float32"
+            print(f"{precision} is not for this {kind.upper()}: training in {instead} instead.")
+            precision = instead
+        self.trainer.use(replace(machine, precision=precision))
+        return self
+
     def _epoch_d_loss(self) -> float:
         """Mean loss of the discriminator over the steps since the last table row; nan in the warm-up."""
         rows, self._seen = self.history[self._seen :], len(self.history)
@@ -181,7 +204,10 @@ def colorizer_learner(
     `config`: as the `Trainer`'s (default: the machine's best precision); its steps are not used, fastai counts epochs.
     `generator`: in place of the config's `UNet`, such as a `ResNetUNet`. `folder`: where `save` writes (default: a temporary
     one that goes with the learner). `metrics`: beside "d_loss", the discriminator's mean loss, and "color_error".
+    Raises ValueError in one of several processes.
     """
+    if parallel.size() > 1:
+        raise ValueError("The fastai learner is for one process. Several, started by torchrun, are for `colorlab train`.")
     config = config or TrainConfig(machine=Machine.detect())
     path = Path(folder if folder is not None else tempfile.mkdtemp(prefix="colorlab-"))
     learn = ColorLearner(dls, Trainer(config, generator), path, [ColorError(), *metrics], cbs)

@@ -11,6 +11,7 @@ from PIL import Image
 import colorlab
 from colorlab import checkpoint, color, data, learner, metrics, photos
 from colorlab.learner_data import Chroma, Grey, plain
+from colorlab.machine import Machine
 from colorlab.patchgan import PatchGANConfig
 from colorlab.train import TrainConfig, Trainer
 from colorlab.unet import UNetConfig
@@ -198,6 +199,40 @@ def test_a_run_goes_on_from_its_file_to_the_bit(tmp_path):
     assert whole.history == again.history
 
 
+@pytest.mark.parametrize(("hardware", "asked", "chosen"), [
+    ("float32", "to_fp16", "float32"), ("bfloat16", "to_fp16", "bfloat16"), ("float32", "to_bf16", "float32"),
+    ("bfloat16", "to_bf16", "bfloat16"), ("bfloat16", "to_fp32", "float32"),
+])  # fmt: skip
+def test_precision_is_what_the_machine_has_and_said_when_it_is_not(hardware, asked, chosen, monkeypatch, capsys):
+    monkeypatch.setattr(Machine, "detect", lambda: Machine(precision=hardware))
+    learn = learn_on()
+    weights = state(learn)
+    assert getattr(learn, asked)() is learn
+    assert learn.trainer.config.machine.precision == chosen
+    said = capsys.readouterr().out
+    wanted = {"to_fp16": "float16", "to_bf16": "bfloat16", "to_fp32": "float32"}[asked]
+    assert said == ("" if chosen == wanted else f"{wanted} is not for this CPU: training in {chosen} instead.\n")
+    assert same(weights, state(learn))
+    with quietly(learn):
+        learn.fit(1, 1e-3)
+    assert learn.history[-1]["g"] > 0
+    assert learn.trainer.generator.head.weight.dtype == torch.float32
+
+
+def test_float16_on_a_gpu_is_scaled(monkeypatch):
+    learn = learn_on()
+    monkeypatch.setattr(learn.trainer, "use", lambda machine: seen.append(machine))
+    seen = []
+    learn.trainer.config = replace(SMALL, machine=Machine("cuda"))
+    learn.to_fp16()
+    assert seen == [Machine("cuda", "float16")]
+    learn = learn_on(config=replace(SMALL, machine=Machine(precision="float16")))  # a CPU can, slowly, if it is told to
+    with quietly(learn):
+        learn.fit(1, 1e-3)
+    assert learn.trainer.scaler.get_scale() > 1
+    assert learn.history[-1]["g"] > 0
+
+
 def test_an_exported_generator_colors_as_the_learner_does(tmp_path):
     learn = learn_on()
     with quietly(learn):
@@ -240,7 +275,7 @@ def folder(tmp_path):
 
 
 def test_batches_are_the_loaders_typed_and_go_on(folder):
-    machine = colorlab.machine.Machine()
+    machine = Machine()
     dls = learner.colorizer_dls(folder / "train", size=32, bs=3, valid=folder / "valid", seed=7, machine=machine)
     pictures = data.Pictures.read(data.find_pictures(folder / "train"), 64, progress=False)
     loader = data.Loader(pictures, 3, 32, seed=7)
@@ -255,6 +290,12 @@ def test_batches_are_the_loaders_typed_and_go_on(folder):
     assert sum(map(len, again)) == 8, "not shuffled: each picture once"
 
 
+def test_one_of_several_processes_is_sent_elsewhere(monkeypatch):
+    monkeypatch.setattr(colorlab.parallel, "size", lambda: 2)
+    with pytest.raises(ValueError, match="colorlab train"):
+        learn_on()
+
+
 def test_too_few_pictures_say_so(folder):
     with pytest.raises(ValueError, match=r"valid=FOLDER"):
         learner.colorizer_dls(folder / "train", valid=folder / "train")
@@ -265,7 +306,7 @@ def test_too_few_pictures_say_so(folder):
 def test_pictures_are_shown_in_color_and_in_order(folder):
     import matplotlib.pyplot as plt
 
-    dls = learner.colorizer_dls(folder / "train", size=32, bs=4, valid=folder / "valid", machine=colorlab.machine.Machine())
+    dls = learner.colorizer_dls(folder / "train", size=32, bs=4, valid=folder / "valid", machine=Machine())
     learn = learner.colorizer_learner(dls, SMALL)
     try:
         dls.show_batch(max_n=2)
