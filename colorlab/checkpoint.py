@@ -115,7 +115,7 @@ def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, saved: Checkp
     The layout matters: a fused optimiser walks parameter and moments side by side in memory.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
+    state = {}  # a parameter's number → its slots
     if any(key.startswith(f"{name}.") for key in saved.tensors):
         for key, x in saved.section(name).items():
             index, slot = key.split(".")

@@ -193,6 +193,8 @@ def _target(path: Path) -> Path:
 
 
 def _train(options: argparse.Namespace) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # each process would repeat what PyTorch has to say about `parallel.wrap`
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from colorlab import parallel
 
     with parallel.joined():
@@ -222,6 +224,8 @@ def _train_here(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     generator = trainer.path.with_name("generator.safetensors")
     if options.size % trainer.generator.stride:
         raise ValueError(f"--size must be a multiple of {trainer.generator.stride} for this network, got {options.size}.")
+    if options.batch % parallel.size():
+        raise ValueError(f"--batch must be a multiple of {parallel.size()}, the number of processes, got {options.batch}.")
     if parallel.rank() == 0:
         _keep(trainer.path, {"size": options.size, "batch": options.batch})
     if trainer.path.exists():

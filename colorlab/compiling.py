@@ -17,9 +17,9 @@ LEAST_STEPS = 5000
 
 
 def pays(machine: Machine, steps: int) -> bool:
-    """Whether a run is compiled: on CUDA with Triton at hand, from 5,000 steps on; on a CPU it gains nothing.
+    """Whether a run is compiled: on CUDA with Triton at hand, from 5,000 steps on; on a CPU it mostly makes steps slower.
 
-    Decided by the length of the run, never by a stopwatch. `benchmarks/bench_compile.py` has the CPU's numbers.
+    Decided by the length of the run, never by a stopwatch. `benchmarks/bench_compile.py` measures it on a CPU.
     """
     return machine.device.startswith("cuda") and steps >= LEAST_STEPS and importlib.util.find_spec("triton") is not None
 

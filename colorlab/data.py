@@ -165,11 +165,13 @@ class Loader:
     ):
         if batch_size < 1 or size < 1:
             raise ValueError(f"batch_size and size are at least 1, got {batch_size} and {size}.")
-        if augment and batch_size % parallel.size():
-            raise ValueError(f"{parallel.size()} processes cannot share batches of {batch_size} equally. Give a multiple.")
+        if augment and (whole := min(batch_size, len(pictures))) % (count := parallel.size()):
+            cure = f"Give a multiple of {count}, and at least as many pictures."
+            raise ValueError(f"{count} processes cannot share batches of {whole} equally. {cure}")
         self.pictures, self.batch_size, self.size, self.seed = pictures, batch_size, size, seed
         self.augment, self.machine = augment, machine
         self.position = 0
+        self._order = -1, np.arange(0)  # the last epoch's: to shuffle a million pictures for every batch would take a while
 
     def __len__(self) -> int:
         """Batches in one pass over the pictures; the last may be smaller when nothing is shuffled."""
@@ -195,9 +197,12 @@ class Loader:
     def _cut(self, step: int, over: Callable = map) -> np.ndarray:
         """The pixels of batch number `step`, (B, size, size, 3) uint8; `over` maps, perhaps in threads."""
         epoch, place = divmod(step, len(self))
-        order = np.arange(len(self.pictures))
-        if self.augment:
-            order = np.random.default_rng((self.seed, epoch)).permutation(order)
+        known, order = self._order
+        if known != epoch:
+            order = np.arange(len(self.pictures))
+            if self.augment:
+                order = np.random.default_rng((self.seed, epoch)).permutation(order)
+            self._order = epoch, order
         indices = order[place * self.batch_size : (place + 1) * self.batch_size]
         if self.augment:
             indices = indices[parallel.rank() :: parallel.size()]

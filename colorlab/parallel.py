@@ -5,6 +5,7 @@ Everything here also works in a process that is alone, where it does nothing. Ch
 """
 
 import contextlib
+import gc
 import os
 import warnings
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def joined() -> Iterator[None]:
     """Be one of the processes that torchrun started, and leave them at the end; without torchrun, do nothing.
 
     Of the processes that an error stops, the first one raises it; the others exit with status 1 and say nothing, so that it
-    is told once. Raises ValueError when a machine has GPUs, but fewer than processes.
+    is told once. Raises ConnectionError when another one has ended, ValueError when a machine has GPUs, but too few.
     """
     if not distributed.is_torchelastic_launched():
         yield
@@ -31,10 +32,15 @@ def joined() -> Iterator[None]:
     try:
         _join(store, number, count)
         yield
-    except BaseException:  # whether the cause or, a moment later, a connection that the cause broke
+        gather(torch.zeros(1))  # leave together, when nobody's last message is still on its way
+    except BaseException as error:  # whether the cause or, a moment later, a connection that the cause broke
         if store.add("failed", 1) > 1:
             raise SystemExit(1) from None
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):  # its errors have no class of their own
+            cure = "Start all of them again: a run goes on from where it was saved."
+            raise ConnectionError(f"Another process has ended. {cure}") from error
         raise
+    gc.collect()  # networks that are gone hold the group's threads, which must end before Python does
     distributed.destroy_process_group()  # not after an error: it could wait for what the others will never send
 
 
@@ -67,9 +73,12 @@ def beside() -> int:
 def wrap(module: nn.Module) -> nn.Module:
     """The network that steps go through: its gradients are averaged over the processes (Li et al. 2020); alone, itself.
 
-    All begin with the first one's weights and buffers. The buffers are not sent again at every step: the only ones here,
-    spectral norm's u and v, follow from the weights, so they are the same everywhere; and writing into them between two
-    forward passes would spoil the backward pass of the first.
+    All begin with the first one's weights and buffers. The buffers are not sent again at every forward pass: the only ones
+    here, spectral norm's u and v, follow from the weights alone, so that they stay the same everywhere.
+
+    Gradients travel in buckets, and where one lies decides in which order those of more than two processes are added. PyTorch
+    lays the buckets out anew after its first step, a resumed run's too, which would then be other bits; unless it is told to
+    look for unused parameters. There are none here, and it says so once.
     """
     if not distributed.is_initialized():
         return module
@@ -77,7 +86,7 @@ def wrap(module: nn.Module) -> nn.Module:
         distributed.broadcast(buffer, src=0)
     with warnings.catch_warnings():  # newer releases have another word for it, older ones do not know that
         warnings.simplefilter("ignore", FutureWarning)
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def average(x: torch.Tensor) -> torch.Tensor:

@@ -161,6 +161,8 @@ class Trainer:
         TrainingDiverged, with the last good checkpoint left as it was, and ValueError when the batches run out.
         """
         end = self.config.steps if steps is None else self.step + steps
+        if len(places := {int(x) for x in parallel.gather(torch.tensor([self.step]))}) > 1:
+            raise ValueError(f"The processes stand at steps {sorted(places)}. Let all of them see the folder that the run is in.")
         if hasattr(batches, "position"):
             batches.position = self.step
         self.generator.train()

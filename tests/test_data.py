@@ -1,8 +1,10 @@
 """Folders of photographs as batches: what is found, kept and left out, and that every batch is a pure function of its number."""
 
+import importlib
 import itertools
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorlab import color, photos
+from colorlab import color, data, photos
 from colorlab.data import Loader, Pictures, find_pictures, split
 from colorlab.machine import Machine
 from colorlab.patchgan import PatchGANConfig
@@ -251,6 +253,28 @@ def test_the_memory_limit(tmp_path, monkeypatch):
     assert asked == [paths[n] for n in (4, 3, 4)]  # those in memory are not decoded again
 
 
+def test_results_do_not_pile_up():
+    """Of endless work only so much is begun as may wait; `Executor.map` would begin all of it, and keep every result."""
+    begun = []
+    with ThreadPoolExecutor(2) as pool:
+        results = data._map(pool, lambda n: n * n, (begun.append(n) or n for n in itertools.count()), ahead=8)
+        for n in range(100):
+            assert next(results) == n * n
+            assert len(begun) <= n + 8
+    assert list(data._map(ThreadPoolExecutor(2), str, range(5), ahead=8)) == list("01234")
+
+
+def test_memory_does_not_grow_with_the_folder(tmp_path, monkeypatch):
+    """1,800 pictures more are 112 MiB of pixels; their paths, and what is known of them, are about 2 (see the benchmark)."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    bench = importlib.import_module("bench_folder")
+    warm, few, many = (bench.folder(tmp_path / str(count), count) for count in (40, 200, 2000))
+    (count, kept, peak, *_), (counts, kepts, peaks, *_) = (bench.measure(folder, warm, batches=5) for folder in (few, many))
+    assert (count, counts) == (200, 2000)
+    assert 100 < kept == kepts < 150
+    assert peaks - peak < 10 * 2**20
+
+
 def test_reading_is_quiet_when_asked(tmp_path, capfd):
     path = write(tmp_path / "a.png", plain((200, 30, 30)))
     Pictures.read([path], 12, progress=False)
@@ -451,6 +475,25 @@ def test_the_threads_end_with_the_iterator():
     stream.close()
     assert not any(thread.is_alive() for thread in working)
     assert same(next(iter(loader)), loader.batch(1))  # and the loader goes on from where it stood
+
+
+def test_several_threads_decode_a_batch(tmp_path, monkeypatch):
+    pictures = Pictures.read([write(tmp_path / f"{n}.png", noise(12, 12, n)) for n in range(4)], 12, memory=0, progress=False)
+    read, two = photos.read, threading.Barrier(2, timeout=30)  # passed by two at once, or not at all
+    loader = Loader(pictures, 4, 8)
+    expected = [loader.batch(n) for n in range(2)]
+    monkeypatch.setattr(photos, "read", lambda path: (two.wait(), read(path))[1])
+    stream = iter(loader)
+    assert all(same(next(stream), batch) for batch in expected)
+    stream.close()
+
+
+def test_an_epoch_is_shuffled_once(monkeypatch):
+    loader, drawn, rng = Loader(colors(6), 2, 4), [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or rng(seed))
+    for n in range(6):  # two epochs of three
+        loader.batch(n)
+    assert [seed for seed in drawn if len(seed) == 2] == [(0, 0), (0, 1)]  # those of three are the crops'
 
 
 def test_a_file_that_vanishes_is_named(tmp_path):

@@ -13,7 +13,7 @@ from torch import nn
 from colorlab import checkpoint, scaling
 from colorlab.machine import Machine
 from colorlab.patchgan import PatchGAN
-from colorlab.train import TrainConfig, Trainer, l1_step, train_step
+from colorlab.train import Trainer, TrainingDiverged, l1_step, train_step
 from colorlab.unet import UNet
 
 F16 = dataclasses.replace(CONFIG, machine=Machine("cpu", "float16"))
@@ -58,7 +58,7 @@ def test_only_float16_is_scaled():
 
 
 def test_outside_the_gates_nothing_changes():
-    """In float32 a power of two is exact: pictures and the gradients that leave are the same bits, the weights' are 1024 times."""
+    """In float32 a power of two is exact: pictures and gradients that leave are the same bits, the weights' are 1024 times."""
     L, ab = Batches().batch(0)
     found = []
     for scaler in (None, scaler_at(1024.0)):
@@ -153,7 +153,7 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(fused):
 
 
 def test_an_overflow_inside_the_discriminator_lowers_its_scale_too():
-    """The generator's step alone, through a discriminator that rests: only the generator's optimiser sees what overflowed there."""
+    """The generator's step alone, through a discriminator that rests: only the generator's optimiser sees what overflowed."""
     generator, discriminator = networks()
     discriminator.requires_grad_(False)
     scaler = scaler_at(2.0**30)
@@ -171,3 +171,48 @@ def test_an_overflow_inside_the_discriminator_lowers_its_scale_too():
         assert skipped < 40
     assert skipped > 1
     assert scaler.get_scale() == 2.0 ** (31 - skipped)
+
+
+# In a Trainer
+
+
+def test_a_run_in_float16_overflows_goes_on_and_is_saved(tmp_path):
+    """It begins at a scale of 2¹⁶, too high for so few pixels: steps are skipped, no loss is affected, nothing has diverged."""
+    trainer = fit(F16, folder=tmp_path)
+    assert trainer.step == len(trainer.history) == F16.steps
+    assert trainer.scaler.get_scale() < 2.0**16
+    header = checkpoint.load(trainer.path).header
+    assert header["scaler"] == json.loads(json.dumps(trainer.scaler.state_dict()))
+    assert header["config"]["machine"]["precision"] == "float16"
+    assert all(math.isfinite(x) for row in trainer.history for x in row.values())
+    assert "scaler" not in checkpoint.load(fit(folder=tmp_path / "float32", steps=1).path).header
+
+
+@pytest.mark.parametrize("half", [1, 4])  # in the warm-up, and where the game has begun to bring the scale down
+def test_two_halves_are_the_whole_to_the_bit(tmp_path, half):
+    whole = fit(F16, steps=2 * half)
+    fit(F16, steps=half, folder=tmp_path)
+    resumed = Trainer(F16, folder=tmp_path).resume()
+    assert (resumed.scaler.get_scale() < 2.0**16) is (half == 4)
+    resumed.fit(Batches(), steps=half, progress=False)
+    assert differing(everything(whole), everything(resumed)) == []
+    assert resumed.history == whole.history
+    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
+
+
+def test_a_weight_that_is_no_number_still_ends_the_run(tmp_path):
+    trainer = fit(F16, steps=2, folder=tmp_path)
+    with torch.no_grad():
+        trainer.generator.head.weight[0, 0, 0, 0] = math.nan
+    with pytest.raises(TrainingDiverged, match="Step 3: l1"):
+        trainer.fit(Batches(), progress=False)
+
+
+def test_changing_the_precision_on_the_way():
+    trainer = fit(F16, steps=4)
+    before = weights(trainer.generator)
+    trainer.use(Machine())
+    assert trainer.scaler is None
+    assert differing(before, weights(trainer.generator)) == []
+    trainer.fit(Batches(), steps=1, progress=False)
+    assert differing(before, weights(trainer.generator)) == list(before)

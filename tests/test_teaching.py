@@ -68,7 +68,7 @@ def test_six_weeks_of_labs_hold_every_chapter_once():
 def test_every_exercise_has_its_line():
     assert [number for number, _ in rows("What each exercise tests")] == sorted(RIGHT)
     stumbles = re.findall(r"^- \*\*(\d\d)\.\*\*", section("What students stumble over"), re.MULTILINE)
-    assert stumbles == [f"{n:02d}" for n in range(8)]
+    assert stumbles == [f"{n:02d}" for n in range(9)]
 
 
 def test_the_rubric_sums_to_a_hundred():
