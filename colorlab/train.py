@@ -210,9 +210,9 @@ class Trainer:
         pending, self._pending = self._pending, []
         if not pending:
             return self.history
-        values = parallel.average(torch.stack([x for _, losses in pending for x in losses.values()])).tolist()
+        values = iter(parallel.average(torch.stack([x for _, losses in pending for x in losses.values()])).tolist())
         for step, losses in pending:
-            row = {name: values.pop(0) for name in losses}
+            row = {name: next(values) for name in losses}
             bad = [name for name, x in row.items() if not math.isfinite(x)]
             if bad:
                 raise self._diverged(step, bad)
