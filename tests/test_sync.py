@@ -26,7 +26,7 @@ BUILT = {  # what each chapter must build, at least
     "05": {"BCE", "LEAST_SQUARES", "HINGE"},
     "06": {"receptive_field", "PatchGAN"},
     "07": {"l1_step", "train_step", "EMA"},
-    "08": {"flatten_optimizer", "restore_optimizer"},
+    "08": {"flatten_optimizer", "restore_optimizer", "_digest", "save"},
 }
 
 
