@@ -127,7 +127,8 @@ def clip_step(answer, seed) -> str | None:
         "That is clipped and still scaled: divide by the scale first.": lambda scaled, scale, clip: _shorten(scaled, clip),
         "Still scaled: the limit must grow with the scale, or the gradients be divided, and nothing is divided here.":
             lambda scaled, scale, clip: _shorten(scaled, clip * scale),
-        "Unscaled, but not clipped.": lambda scaled, scale, clip: [x / scale for x in scaled],
+        "Unscaled, but not clipped. (clip_grad_norm_ works on parameters' .grad, not on a list of gradients.)":
+            lambda scaled, scale, clip: [x / scale for x in scaled],
         "Each tensor was clipped by itself, which turns the step's direction: one norm, over all of them together.":
             lambda scaled, scale, clip: [y for x in scaled for y in _shorten([x / scale], clip)],
         "Short gradients were made longer: clip only what exceeds the limit, min(1, clip / norm).":

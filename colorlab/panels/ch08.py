@@ -222,7 +222,7 @@ def scale() -> Panel:
     return Panel(
         _draw_scale,
         {
-            "scale": Slider("scale: 2 to the power of", 0, 20, 0, 1),
+            "scale": Slider("scale: 2 to the power of", 0, 20, 8, 1),
             "clip": Slider("clip to a norm of", 0, 6, 4, 1, tuple(f"{c:g}" for c in _CLIPS)),
         },
         "Raise the scale: the outputs' gradients move into float16's range. What leaves it on the other side, from which power "
