@@ -204,7 +204,7 @@ def _train(options: argparse.Namespace) -> int:
 def _train_here(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Train in this process, alone or together with others; the first of them reads options, speaks, writes and judges."""
     from colorlab import evaluate, inference, parallel
-    from colorlab.data import Loader, Pictures, find_pictures, split
+    from colorlab.data import Loader, Pictures, find_pictures, learn_and_judge
     from colorlab.machine import Machine
     from colorlab.patchgan import PatchGANConfig
     from colorlab.train import TrainConfig, Trainer
@@ -240,16 +240,10 @@ def _train_here(options: argparse.Namespace, say: Callable[[str], None]) -> int:
         say(f"{generator} is finished; colorlab colorize --model takes it, and train --start another run of yours")
         return OK
     valid = find_pictures(options.valid) if options.valid else []
-    seen = {p.resolve() for p in valid}  # it may lie below the others, as may samples.png
-    paths = [p for p in find_pictures(options.folders) if p.resolve() not in seen and not _within(p, options.out)]
-    parts = {"train": paths, "valid": valid} if valid else split(paths, test=0.0)
-    if not parts["train"] or not parts["valid"]:
-        raise ValueError(
-            f"Of {len(paths)} pictures {len(parts['train'])} are left to learn from and {len(parts['valid'])} to judge by; both "
-            "need some. Give more, or other ones with --valid FOLDER."
-        )
-    watch = evaluate.watch(parts["valid"], options.size) if parallel.rank() == 0 else None
-    pictures = Pictures.read(parts["train"], short_side=2 * options.size, progress=parallel.rank() == 0)
+    paths = [p for p in find_pictures(options.folders) if not _within(p, options.out)]  # its samples.png is none
+    learnt, judged = learn_and_judge(paths, valid, "Give more, or other ones with --valid FOLDER.")
+    watch = evaluate.watch(judged, options.size) if parallel.rank() == 0 else None
+    pictures = Pictures.read(learnt, short_side=2 * options.size, progress=parallel.rank() == 0)
     say(f"{pictures.report()}; on {machine.device} in {machine.precision}")
     loader = Loader(pictures, options.batch, options.size, options.seed, machine=machine)
     trainer.hooks["save"] = [watch]

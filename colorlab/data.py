@@ -55,6 +55,22 @@ def split(paths: Sequence[Path], valid: float = 0.05, test: float = 0.05) -> dic
     return parts
 
 
+def learn_and_judge(paths: Sequence[Path], judged: Sequence[Path], cure: str) -> tuple[list[Path], list[Path]]:
+    """(to learn from, to judge by): `judged` and the rest of `paths` or, without any, a twentieth of `paths`, by `split`.
+
+    Raises ValueError, which ends in `cure`, when one of the two is empty.
+    """
+    seen = {path.resolve() for path in judged}  # they may lie below the others
+    paths = [path for path in paths if path.resolve() not in seen]
+    parts = {"train": paths, "valid": list(judged)} if judged else split(paths, test=0.0)
+    if not parts["train"] or not parts["valid"]:
+        raise ValueError(
+            f"Of {len(paths)} pictures {len(parts['train'])} are left to learn from and {len(parts['valid'])} to judge by; both "
+            f"need some. {cure}"
+        )
+    return parts["train"], parts["valid"]
+
+
 @dataclass
 class Pictures:
     """Decoded photographs: what could be read, what was broken, what was grey. Made by `Pictures.read`. Chapter 02."""

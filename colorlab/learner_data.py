@@ -9,7 +9,7 @@ from torch import Tensor
 
 from colorlab import color, metrics
 from colorlab._fastai import DataLoaders, TensorImageBase, TfmdDL, dispatch, explode_types, show_image, subplots
-from colorlab.data import Loader, Pictures, find_pictures, split
+from colorlab.data import Loader, Pictures, find_pictures, learn_and_judge
 from colorlab.machine import Machine
 
 
@@ -76,15 +76,8 @@ def colorizer_dls(
     """
     machine = machine or Machine.detect()
     judged = find_pictures(valid) if valid is not None else []
-    paths = [path for path in find_pictures(folder) if path not in set(judged)]
-    parts = {"train": paths, "valid": judged} if judged else split(paths, test=0.0)
-    if not parts["train"] or not parts["valid"]:
-        raise ValueError(
-            f"Of {len(paths)} pictures {len(parts['train'])} are left to learn from and {len(parts['valid'])} to judge by; both "
-            "need some. Give more, or others with valid=FOLDER."
-        )
-    train = Pictures.read(parts["train"], 2 * size, progress=False)
-    judge = Pictures.read(parts["valid"], size, progress=False)
+    learnt, judged = learn_and_judge(find_pictures(folder), judged, "Give more, or others with valid=FOLDER.")
+    train, judge = (Pictures.read(paths, side, progress=False) for paths, side in ((learnt, 2 * size), (judged, size)))
     return as_dls(Loader(train, bs, size, seed, machine=machine), Loader(judge, bs, size, augment=False, machine=machine))
 
 

@@ -1,4 +1,4 @@
-"""A generator with a pretrained encoder: a ResNet of torchvision's in fastai's `DynamicUnet`. Knows both; chapter 08 trains it.
+"""A generator with a pretrained encoder: a ResNet of torchvision's in fastai's `DynamicUnet`. Knows both. Chapter 08.
 
 Imported only where such a generator is made or loaded, so that the rest of colorlab needs neither.
 """

@@ -10,7 +10,12 @@ from torch import Tensor
 from colorlab import color
 from colorlab.exercises import Given, as_number, call, exercise, seeded
 
-PARTS = ("average", "step", "moments", "place")  # what the runs A, B, C and D of exercise 08.1 went on without
+_SHOWN = {  # what a run went on without, the chapter's A, B, C and D, and what shows
+    "average": "all losses are the same to the last digit; the exported generator is another one.",
+    "step": "for a while the rows of losses hold L1 alone, and the generator's rate is the highest of the run.",
+    "moments": "the first loss is the same to the last digit; the second jumps; the rows keep their kind.",
+    "place": "already the first loss differs, although no weight has moved yet.",
+}
 _MEANS = {
     "moments": "A fresh Adam meets the same weights and the same batch: the first loss is right. Its first step is the kick.",
     "step": "The run that warms up again does not know where it stands in its schedule.",
@@ -19,23 +24,32 @@ _MEANS = {
 }
 
 
-@exercise("08.1")
-def what_was_left_out(answer) -> str | None:
+def four_runs(dice: random.Random | None) -> Given:
+    """What shows in the runs A to D, in another order."""
+    own = shown = list(_SHOWN.values())
+    while dice is not None and shown == own:
+        shown = dice.sample(own, len(own))
+    return Given(tuple(shown), ("\n".join(f"- {name}: {words}" for name, words in zip("ABCD", shown, strict=True)),))
+
+
+@exercise("08.1", drawn=four_runs)
+def what_was_left_out(answer, shown) -> str | None:
     """Each part shows in a place of its own: in the first loss, in the second, in the kind of step, or only in what ships.
 
     `answer`: four words of "moments", "step", "place", "average", for the runs A to D.
     """
+    parts = [part for words in shown for part, its in _SHOWN.items() if its == words]
     if isinstance(answer, str):
         answer = answer.replace(",", " ").split()
     if isinstance(answer, dict):
         answer = [answer[name] for name in sorted(answer)]
-    if not isinstance(answer, Iterable) or len(said := [str(word).strip().lower() for word in answer]) != len(PARTS):
-        return f'Four words are wanted, one each for A, B, C and D, of {", ".join(sorted(PARTS))}.'
-    if unknown := set(said) - set(PARTS):
-        return f"{sorted(unknown)} is none of {', '.join(sorted(PARTS))}."
-    if len(set(said)) < len(PARTS):
+    if not isinstance(answer, Iterable) or len(said := [str(word).strip().lower() for word in answer]) != len(parts):
+        return f'Four words are wanted, one each for A, B, C and D, of {", ".join(sorted(parts))}.'
+    if unknown := set(said) - set(parts):
+        return f"{sorted(unknown)} is none of {', '.join(sorted(parts))}."
+    if len(set(said)) < len(parts):
         return "Each of the four parts is missing from one of the runs: a word stands there twice."
-    wrong = [(name, part) for name, part, mine in zip("ABCD", PARTS, said, strict=True) if mine != part]
+    wrong = [(name, part) for name, part, mine in zip("ABCD", parts, said, strict=True) if mine != part]
     return f"{wrong[0][0]} is another one. {_MEANS[wrong[0][1]]}" if wrong else None
 
 

@@ -50,7 +50,7 @@ def _time(minutes: float) -> str:
     for unit, size in (("days", 1440), ("hours", 60), ("minutes", 1)):
         if minutes >= 2 * size:
             return f"{minutes / size:,.0f} {unit}" if minutes >= 10 * size else f"{minutes / size:.1f} {unit}"
-    return f"{60 * minutes:.0f} seconds"
+    return f"{60 * minutes:.{0 if minutes > 0.1 else 1}f} seconds"
 
 
 def _draw_cost(pictures: float, epochs: float, speed: float, price: float, save: float) -> np.ndarray:
@@ -71,7 +71,7 @@ def _draw_cost(pictures: float, epochs: float, speed: float, price: float, save:
     ticks(8, 226, _TIMES, 0.1)
     ticks(266, 332, {10**k: f"{10**k:,}" for k in range(6)}, 0.1)
     row(8, f"the run: {_time(found['minutes'])}", found["minutes"], 0.1, BLUE)
-    row(82, f"of these, writing {found['saves']:,} checkpoints: {_time(found['writing'])}", found["writing"], 0.1, TEAL)
+    row(82, f"on top, writing {found['saves']:,} checkpoints: {_time(found['writing'])}", found["writing"], 0.1, TEAL)
     row(156, f"lost when it is killed, at most: {_time(found['lost'])}", found["lost"], 0.1, MARK)
     row(266, f"price: {found['money']:,.2f} euros" if price else "price: nothing", found["money"], 0.1, GOLD)
     sheet.text(_START, 356, "Each grid is logarithmic: the same length further is the same number of times as much.", 13, PALE)
@@ -169,7 +169,7 @@ def _draw_scale(scale: float, clip: float) -> np.ndarray:
     sheet = Sheet(720, 500)
     sheet.box(_column(_LOW), 26, _column(_HIGH), 300, LIGHT, GRID)
     sheet.text((_column(_LOW) + _column(_HIGH)) / 2, 6, "what float16 can hold", anchor="ma")
-    rows = (("outputs", 150, "gradients of the layers' outputs"), ("weights", 290, "gradients of the weights"))
+    rows = (("outputs", 150, "outputs' gradients"), ("weights", 290, "weights' gradients"))
     for name, bottom, words in rows:
         x = gradients()[name]
         powers = torch.log2(x[x != 0].abs()).floor().int() + int(scale)
@@ -181,7 +181,8 @@ def _draw_scale(scale: float, clip: float) -> np.ndarray:
                 sheet.box(left + 1, bottom - max(2, 400 * share), left + _BAR - 1, bottom, color)
         sheet.text(14, bottom - 112, words)
         low, high = lost(x, scale)
-        sheet.text(706, bottom - 112, f"lost: {low:.1%} below, {high:.1%} above", anchor="ra")
+        for n, share in enumerate(f"{x:.2%} too {size}" for x, size in ((low, "small"), (high, "large"))):
+            sheet.text(710, bottom - 112 + 20 * n, share, 12, anchor="ra")
     for power in (-40, -24, -10, 0, 16):
         sheet.text(_column(power), 306, {0: "1"}.get(power, f"2^{power}"), 13, PALE, "ma")
     right, wrong = steps(scale, _CLIPS[int(clip)])
@@ -205,7 +206,7 @@ def _tell_scale(scale: float, clip: float) -> str:
     low, high = lost(gradients()["outputs"], scale)[0], lost(gradients()["weights"], scale)[1]
     right, wrong = steps(scale, _CLIPS[int(clip)])
     words = f"the step has norm {right:.3g}; clipped too early, {wrong:.2g}" if right else "the step is skipped"
-    ends = f"{low:.1%} of the outputs' gradients are lost, {high:.2%} of the weights' overflow"
+    ends = f"{low:.2%} of the outputs' gradients are lost, {high:.2%} of the weights' overflow"
     return f"Scale {2 ** int(scale):,}: {ends}; {words}."
 
 

@@ -140,6 +140,8 @@ WRONG = {  # exercise → [(answer, a word that names the misconception)]
         (HOURS, "pair"),
     ],
 }  # fmt: skip
+SIGNS = {"exported": "average", "L1 alone": "step", "second jumps": "moments", "already the first": "place"}
 REDRAWN = {  # exercise → a right answer, from what a variant starts from
+    "08.1": lambda shown: [part for words in shown for sign, part in SIGNS.items() if sign in words],
     "08.5": lambda run: ((h := run[0] * run[1] / run[2] / 3600 / 1.8), 2 * h * run[3]),
 }
